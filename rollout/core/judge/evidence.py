@@ -1,0 +1,26 @@
+"""The state of the judge: what has been accumulated for one region, small and of constant size.
+
+It is stored as JSON between two looks, so every field is a number, a string, a time or a small list of them.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionEvidence:
+    """Evidence of every check in one region of one rollout.
+
+    `seen` is the sequence number of the newest stored sample that was taken in, so that each is judged once.
+    `judged_from` is when the warm-up after the newest change of weight ends: earlier samples reach only the
+    hard guards. `checks` maps a signal to its accumulated state.
+    """
+
+    region: str
+    candidate: str
+    baseline: str
+    started_at: datetime
+    judged_from: datetime
+    seen: int = 0
+    checks: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -1,0 +1,481 @@
+"""The nouns, frozen. One word per thing, as in docs/vocabulary.md.
+
+What must not live here: what is allowed (machine.py), what is wise (decide.py), how anything is stored.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+CONTROLLER = "controller"  # the actor of everything that no person asked for
+
+
+class Phase(StrEnum):
+    """Where a rollout stands."""
+
+    QUEUED = "queued"  # waits for another rollout of the same service and region
+    PREFLIGHT = "preflight"  # proves the way back before anything is touched
+    PROGRESSING = "progressing"  # regions are being deployed and judged
+    AWAITING_APPROVAL = "awaiting_approval"  # waits for people; judging goes on
+    HELD = "held"  # waits for a named person; judging goes on
+    ROLLING_BACK = "rolling_back"  # every touched region is being restored
+    SUCCEEDED = "succeeded"  # every region passed; watches may still be open
+    ROLLED_BACK = "rolled_back"  # every touched region was read back on its known good
+    ROLLBACK_FAILED = "rollback_failed"  # a region could not be restored; people are paged
+    REJECTED = "rejected"  # a person said no before a region was touched
+    CANCELED = "canceled"  # ended by a person before a region was touched
+    SUPERSEDED = "superseded"  # a newer release took its place before a region was touched
+
+
+FINISHED = frozenset(
+    {Phase.SUCCEEDED, Phase.ROLLED_BACK, Phase.REJECTED, Phase.CANCELED, Phase.SUPERSEDED}
+)
+
+
+class RegionPhase(StrEnum):
+    """Where one region stands inside a rollout."""
+
+    PENDING = "pending"  # not touched yet
+    DEPLOYING = "deploying"  # a weight was ordered and is not read back yet
+    BAKING = "baking"  # the ordered weight runs; the judge collects evidence
+    PASSED = "passed"  # its last step is done; the release is known good here
+    RESTORING = "restoring"  # going back to its known good
+    RESTORED = "restored"  # read back on its known good
+    UNREACHABLE = "unreachable"  # going back, and the region does not answer; retried for ever
+    RESTORE_FAILED = "restore_failed"  # the region answers and cannot go back; people are paged
+
+
+class Kind(StrEnum):
+    """What an action does at its target."""
+
+    DEPLOY = "deploy"  # make `weight` percent of the region run `version`, the rest `from_version`
+    RESTORE = "restore"  # make the whole region run `version`, the known good
+    VERIFY = "verify"  # read back what really runs
+    REHEARSE = "rehearse"  # start `version` once, apart from users, and stop it again
+    COLLECT = "collect"  # keep logs and exit reasons before they are gone
+    FIND_STALLED = "find_stalled"  # list work items that nobody is finishing
+    RESUME_WORK = "resume_work"  # resume the listed items, each by its own key
+    NOTIFY = "notify"  # tell people
+
+
+class ActionState(StrEnum):
+    """How far a recorded action has come."""
+
+    PENDING = "pending"  # recorded, and not known to be done
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # permanently, or its deadline passed
+    DROPPED = "dropped"  # no longer wanted, for example a deploy after a rollback decision
+
+
+class IntentKind(StrEnum):
+    """What a person or a pipeline can ask of a rollout."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    HOLD = "hold"
+    RESUME = "resume"
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+    CANCEL = "cancel"
+    RETRY = "retry"
+    SUPERSEDE = "supersede"  # asked by the controller for a newer release
+
+
+class ObligationKind(StrEnum):
+    """Something owed that outlives the rollout and blocks nothing."""
+
+    WATCH = "watch"  # keep judging this release in this region until a time
+    RECOVERY = "recovery"  # find stalled work, resume it, prove the backlog is back to normal
+
+
+class ObligationState(StrEnum):
+    """How an obligation stands."""
+
+    OPEN = "open"
+    MET = "met"
+    BREACHED = "breached"  # the watch saw harm
+    OVERDUE = "overdue"  # its deadline passed; people are paged and it goes on
+    TAKEN_OVER = "taken_over"  # a newer release runs there now
+
+
+class Outcome(StrEnum):
+    """How a rollout ended; the words of Argo Rollouts' `status` label where they exist."""
+
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"  # by checks
+    ABORTED = "aborted"  # rolled back by a person
+    REJECTED = "rejected"
+    CANCELED = "canceled"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """Which plugin serves a region, and its options as written."""
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A place with its own users. `traffic_share` is 0..1 of all users of the service."""
+
+    name: str
+    title: str
+    time_zone: str
+    order: int
+    traffic_share: float
+    deployer: Plugin
+    source: Plugin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """An immutable version of a service."""
+
+    service: str
+    version: str
+    artifact: str | None = None  # pinned by digest, for example pkg:oci/mail@sha256%3A…
+    lock_digest: str | None = None
+    change_url: str | None = None
+    author: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What is deployed; declared once.
+
+    `stopped_by` is the rollout whose rollback stopped automatic promotion: rollouts created before
+    `stopped_at` wait for a person.
+    """
+
+    name: str
+    policy: str
+    owners: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()  # empty: every region of regions.yaml
+    signals: Mapping[str, Any] = field(default_factory=dict)  # overrides of policies/signals.yaml
+    stopped_by: str | None = None
+    stopped_at: datetime | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownGood:
+    """A release that a region can go back to."""
+
+    service: str
+    region: str
+    release: Release
+    since: datetime
+    how: str  # earned | adopted
+    by: str  # rollout id, or the person who adopted it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRegion:
+    """What is known of one service in one region, beyond any single rollout.
+
+    `known_good` holds the newest first, two at most. `generation` is the fence: it rises with every
+    decision about this pair. `running` maps version to the number of instances read back at `running_at`.
+    """
+
+    service: str
+    region: str
+    generation: int = 0
+    known_good: tuple[KnownGood, ...] = ()
+    running: Mapping[str, int] = field(default_factory=dict)
+    running_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why something happened, in one sentence and in numbers. Made only in core/reason.py."""
+
+    code: str
+    text: str
+    region: str | None = None
+    signal: str | None = None
+    value: float | None = None
+    baseline: float | None = None
+    limit: float | None = None
+    since: datetime | None = None
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Who holds a rollout, why, and what happens at `until` (`then`: hold | resume)."""
+
+    owner: str
+    reason: str
+    since: datetime
+    until: datetime | None = None
+    then: str = "hold"
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalDecision:
+    """One person's answer."""
+
+    by: str
+    decision: str  # approve | reject
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """An approval being awaited, bound to one place of one plan."""
+
+    stage: int
+    step: int
+    minimum: int
+    groups: tuple[str, ...]
+    self_approval: bool
+    asked_at: datetime
+    deadline: datetime
+    decisions: tuple[ApprovalDecision, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionRollout:
+    """One region inside one rollout.
+
+    `step` indexes the steps of its stage. `weight` is the last ordered share in percent.
+    `back_to` is the known good before this rollout began: the only target of a restore.
+    `generation` is the one its newest actions carry. `running` is what was read back last.
+    """
+
+    region: str
+    stage: int
+    phase: RegionPhase = RegionPhase.PENDING
+    since: datetime
+    step: int = 0
+    weight: int = 0
+    touched_at: datetime | None = None
+    back_to: KnownGood | None = None
+    tried: tuple[str, ...] = ()  # versions that a restore was tried with and failed
+    generation: int = 0
+    running: Mapping[str, int] = field(default_factory=dict)
+    running_at: datetime | None = None
+    bake_started_at: datetime | None = None
+    passed_at: datetime | None = None
+    restored_at: datetime | None = None
+    rehearsed: bool = False
+    holdback_released: bool = False
+
+    @property
+    def touched(self) -> bool:
+        """Whether an instance here may run the release."""
+        return self.touched_at is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What somebody asked for, recorded before it is acted on."""
+
+    id: str
+    rollout_id: str
+    kind: IntentKind
+    actor: str
+    reason: str
+    at: datetime
+    region: str | None = None
+    until: datetime | None = None  # of a hold
+    then: str = "hold"  # of a hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obligation:
+    """Something owed in one region after the rollout itself went on or ended."""
+
+    id: str
+    rollout_id: str
+    service: str
+    region: str
+    kind: ObligationKind
+    state: ObligationState = ObligationState.OPEN
+    since: datetime
+    until: datetime  # watch: the horizon; recovery: the deadline
+    ended_at: datetime | None = None
+    reason: Reason | None = None
+    progress: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One row of history: what moved a rollout, or one region of it, and why."""
+
+    rollout_id: str
+    number: int  # 1, 2, 3 … inside the rollout, without gaps
+    at: datetime
+    region: str | None
+    from_phase: str
+    to_phase: str
+    trigger: str
+    actor: str
+    reason: Reason
+
+
+class SignalKind(StrEnum):
+    """What the numbers of a signal are, which decides the test that judges it."""
+
+    RATIO = "ratio"  # value: bad events; exposure: all events of the interval
+    RATE = "rate"  # value: events; exposure: instance-hours
+    GAUGE = "gauge"  # value: a level; exposure 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """A named health series. More of it is always bad. `sources` says, per kind of source, how to read it."""
+
+    name: str
+    kind: SignalKind
+    title: str  # as a person reads it: "failed requests"
+    unit: str = ""  # of a gauge: "s"
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One running process of a service, as its deployer reports it.
+
+    `id` names the place (a slot that outlives restarts); `restarts` counts restarts in that place that no
+    deployment caused. `url` is where its metrics are read, empty when it cannot be reached.
+    """
+
+    id: str
+    version: str
+    url: str
+    started_at: datetime
+    healthy: bool
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One number of one version in one region over one interval; `time` is the END of the interval.
+
+    `duration_s` is the length of the interval. `instance` is set only where the number belongs to one
+    instance (restarts), so that a crash loop can be told from restarts spread over many.
+    """
+
+    time: datetime
+    region: str
+    version: str
+    signal: str
+    value: float
+    exposure: float = 0.0
+    duration_s: float = 0.0
+    instance: str = ""
+
+
+class VerdictKind(StrEnum):
+    """What the judge says of one check in one region. Failing to ask is an error, never one of these."""
+
+    PASS = "pass"  # harm beyond the tolerance is ruled out
+    FAIL = "fail"  # evidence of harm
+    UNDECIDED = "undecided"  # not enough evidence either way; says how much more is needed
+    NO_DATA = "no_data"  # nothing to judge; never good
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A verdict with its numbers.
+
+    `value` and `baseline` are in the signal's own unit (a ratio 0..1, events per instance-hour, a level);
+    `limit` is what `value` may not exceed. `log_e` is the natural logarithm of the e-value against "no harm".
+    `seen` is the candidate's exposure (requests, instance-hours), `needs` says how much more is needed.
+    `guard` names the hard guard that fired, or is empty. `baseline_kind` says what was compared with.
+    `since` is when the harm, or the lack of data, began.
+    """
+
+    region: str
+    signal: str
+    kind: VerdictKind
+    value: float | None = None
+    baseline: float | None = None
+    limit: float | None = None
+    log_e: float = 0.0
+    seen: float = 0.0
+    needs: str = ""
+    guard: str = ""
+    baseline_kind: str = ""
+    since: datetime | None = None
+    newest: datetime | None = None  # end of the newest interval that was judged
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What the judge says of a whole rollout: every verdict, and whether the budget's threshold is crossed.
+
+    `culprits` are the verdicts that make it a failure, worst first; empty when it is none.
+    `errors` maps a region to why its source or deployer could not be asked, and since when.
+    """
+
+    verdicts: tuple[Verdict, ...] = ()
+    log_e: float = 0.0
+    threshold: float = float("inf")
+    culprits: tuple[Verdict, ...] = ()
+    errors: Mapping[str, tuple[str, datetime]] = field(default_factory=dict)
+
+    def of(self, region: str) -> tuple[Verdict, ...]:
+        """The verdicts of one region."""
+        return tuple(verdict for verdict in self.verdicts if verdict.region == region)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One attempt to move one release through its plan, as stored.
+
+    `version` is the row's own number for compare-and-swap; the release's is `release.version`.
+    `transitions` is how many rows of history there are. `next_due_at` is when it wants to be looked at again.
+    """
+
+    id: str
+    release: Release
+    policy: str
+    policy_revision: int
+    phase: Phase
+    since: datetime
+    created_at: datetime
+    created_by: str
+    note: str = ""
+    override: str = ""  # the reason given to start a version that was rolled back before
+    stage: int = 0
+    regions: tuple[RegionRollout, ...] = ()
+    hold: Hold | None = None
+    approval: Approval | None = None
+    approved: tuple[tuple[int, int], ...] = ()  # (stage, step) of approvals that were given
+    outcome: Outcome | None = None
+    ending: Outcome | None = None  # what a rollback under way will end as
+    reason: Reason
+    harm_since: datetime | None = None
+    decided_at: datetime | None = None  # when a rollback was decided
+    finished_at: datetime | None = None
+    succeeds: str | None = None  # the rollout that this one supersedes, while it waits for it
+    transitions: int = 0
+    version: int = 0
+    next_due_at: datetime | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended; obligations may still be open."""
+        return self.phase in FINISHED
+
+    @property
+    def touched(self) -> tuple[RegionRollout, ...]:
+        """The regions in which an instance may run the release, or did."""
+        return tuple(region for region in self.regions if region.touched)
+
+    def region(self, name: str) -> RegionRollout:
+        """One region by name. Raises KeyError."""
+        for region in self.regions:
+            if region.region == name:
+                return region
+        raise KeyError(name)

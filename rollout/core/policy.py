@@ -1,0 +1,220 @@
+"""What a policy may say: typed, frozen, unknown keys refused. Reading YAML is config.py's work.
+
+Durations are written `90s`, `15m`, `6h`, `2d` or a whole number of seconds; shares `25%`, `0.5%` or 0..100.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smhd])")
+
+
+def seconds(value: Any) -> Any:
+    """`15m` → 900. Numbers pass through; anything else is refused with an example."""
+    if isinstance(value, bool):
+        raise ValueError("must be a duration such as 90s, 15m or 6h")
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"'{value}' is not a duration; write for example 90s, 15m, 6h or 2d")
+    return round(float(match[1]) * _UNITS[match[2]], 3)
+
+
+def percent(value: Any) -> Any:
+    """`25%` → 25.0. Numbers pass through; anything else is refused with an example."""
+    if isinstance(value, bool):
+        raise ValueError("must be a share such as 25%")
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?)\s*%", value.strip())
+    if match is None:
+        raise ValueError(f"'{value}' is not a share; write for example 25%")
+    return float(match[1])
+
+
+Duration = Annotated[
+    float, BeforeValidator(seconds), Field(gt=0, le=90 * 86400, allow_inf_nan=False)
+]
+Share = Annotated[float, BeforeValidator(percent), Field(ge=0, le=100, allow_inf_nan=False)]
+Weight = Annotated[int, BeforeValidator(percent), Field(ge=1, le=100)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+SignalName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+
+
+class Strict(BaseModel):
+    """Frozen, and refuses what it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Bake(Strict):
+    """Judge for a while. `until: elapsed` takes `max`; `until: pass` ends between `min` and `max`."""
+
+    until: Literal["elapsed", "pass"] = "elapsed"
+    min: Duration | None = None
+    max: Duration
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"max": value} if isinstance(value, (str, int, float)) else value
+
+    @model_validator(mode="after")
+    def _ends(self) -> "Bake":
+        if self.min is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g}s is longer than max {self.max:g}s: never ends")
+        return self
+
+
+class ApprovalStep(Strict):
+    """Wait for people. Nobody approves what they requested or authored unless `self_approval`."""
+
+    min: Annotated[int, Field(ge=1, le=10)] = 1
+    groups: tuple[str, ...] = Field(default=(), alias="from")
+    self_approval: bool = False
+    within: Duration = 86400.0  # then the rollout is held and people are told
+
+
+class Step(Strict):
+    """One unit inside a stage: exactly one of the three."""
+
+    set_weight: Weight | None = None
+    bake: Bake | None = None
+    approval: ApprovalStep | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Step":
+        if sum(x is not None for x in (self.set_weight, self.bake, self.approval)) != 1:
+            raise ValueError("a step is exactly one of set_weight, bake, approval")
+        return self
+
+
+class Stage(Strict):
+    """One wave: one region, or several in parallel. Empty steps: the policy's `steps`."""
+
+    name: Name | None = None
+    regions: Annotated[tuple[str, ...], Field(min_length=1)]
+    steps: tuple[Step, ...] = ()
+
+
+class CheckSpec(Strict):
+    """A signal with its judge settings. The signal's meaning is in policies/signals.yaml.
+
+    `weight` is its part of the false-rollback budget, relative to the other checks.
+    `limit` guards a gauge: over it and rising for `limit_for` acts at once.
+    """
+
+    signal: SignalName
+    tolerance: Annotated[float, Field(gt=1, le=1000)] | None = None  # ratio to the baseline: 2 = twice
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    limit: Annotated[float, Field(gt=0)] | None = None
+    limit_for: Duration = 120.0
+    no_data: Literal["hold", "ignore"] = "hold"
+
+
+class CrashLoop(Strict):
+    """One instance that restarts this often within this time is harm by itself."""
+
+    restarts: Annotated[int, Field(ge=2, le=32)] = 3
+    within: Duration = 600.0
+
+
+class SuccessGuard(Strict):
+    """Success below this share for this long is harm by itself."""
+
+    below: Share = 50.0
+    for_: Duration = Field(default=120.0, alias="for")
+
+
+class Guards(Strict):
+    """Hard limits that act at once, outside the sequential tests."""
+
+    crash_loop: CrashLoop = CrashLoop()
+    success: SuccessGuard = SuccessGuard(**{})
+    silence: Duration = 180.0  # the candidate reports nothing while the baseline does
+
+
+class Judging(Strict):
+    """How samples become evidence. One block is one bet of the sequential tests."""
+
+    interval: Duration = 10.0  # between two readings of the source
+    block: Duration = 60.0  # at least the autocorrelation time of the traffic
+    warmup: Duration = 60.0  # after a weight was read back, not judged
+    max_age: Duration = 60.0  # samples older than this are no data
+    min_requests: Annotated[int, Field(ge=1)] = 100  # of the candidate, before a bake may end
+
+
+class Recovery(Strict):
+    """What is owed after a rollback."""
+
+    stalled_after: Duration = 300.0  # unfinished work older than this is stalled
+    check_every: Duration = 30.0
+    within: Duration = 7200.0  # then people are paged, and it goes on
+
+
+class Deadlines(Strict):
+    """How long each wait may take; the outcome is a hold, a rollback for `deploy`, a page for `restore`."""
+
+    preflight: Duration = 300.0
+    deploy: Duration = 600.0
+    collect: Duration = 10.0
+    restore: Duration = 600.0
+    blind: Duration = 300.0  # no data, or a source that cannot be asked
+    queue: Duration = 86400.0
+
+
+class Policy(Strict):
+    """How a release may move, what is checked, and what is owed afterwards."""
+
+    api_version: Literal["rollout/v1"] = Field(alias="apiVersion")
+    name: Name
+    description: str = ""
+    concurrency: Literal["queue", "supersede", "reject"] = "queue"
+    false_rollback_budget: Annotated[
+        float, BeforeValidator(percent), Field(gt=0, le=50, allow_inf_nan=False)
+    ] = 1.0  # percent
+    holdback: Share = 10.0  # baseline slice kept through bake and watch
+    steps: tuple[Step, ...] = ()
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    checks: Annotated[tuple[CheckSpec, ...], Field(min_length=1)]
+    guards: Guards = Guards()
+    judging: Judging = Judging()
+    watch: Duration = 21600.0
+    recovery: Recovery = Recovery()
+    deadlines: Deadlines = Deadlines()
+    require_digest: bool = False  # refuse a release whose artifact is not pinned by digest
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Policy":
+        _unique("stages.regions", [r for stage in self.stages for r in stage.regions])
+        _unique("checks.signal", [check.signal for check in self.checks])
+        for index, stage in enumerate(self.stages):
+            _whole_way(index, stage.steps or self.steps, self.holdback)
+        return self
+
+
+def _unique(place: str, names: list[str]) -> None:
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(f"{place}: {', '.join(doubled)} named more than once")
+
+
+def _whole_way(index: int, steps: tuple[Step, ...], holdback: float) -> None:
+    """Refuse a stage that would never be judged, never rise, or never reach its region as a whole."""
+    weights = [step.set_weight for step in steps if step.set_weight is not None]
+    full = 100 - holdback
+    if not any(step.bake for step in steps):
+        raise ValueError(f"stages.{index}: has no bake, so nothing would be judged; add one")
+    if weights != sorted(weights):
+        raise ValueError(f"stages.{index}: weights must rise, and are {weights}")
+    if weights and abs(weights[-1] - full) > 0.5:
+        raise ValueError(
+            f"stages.{index}: the last set_weight is {weights[-1]} % and must be {full:g} %, "
+            f"all but the holdback of {holdback:g} %"
+        )
+    if steps and steps[0].bake is not None and weights:
+        raise ValueError(f"stages.{index}: begins with a bake before anything runs there")

@@ -1,0 +1,262 @@
+"""Protocols between the core and the world. Implementations live in plugins, the store and clock.py.
+
+A plugin raises TransientError when trying again under the same key may help, PermanentError when not.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from rollout.core.actions import Action, ActionRecord, ActionResult
+from rollout.core.judge.evidence import RegionEvidence
+from rollout.core.model import (
+    Instance,
+    Intent,
+    KnownGood,
+    Obligation,
+    Phase,
+    Rollout,
+    Sample,
+    Service,
+    ServiceRegion,
+    Signal,
+    Transition,
+)
+from rollout.core.plan import Plan
+
+
+class Clock(Protocol):
+    """The one source of time; always aware, always UTC."""
+
+    def now(self) -> datetime: ...
+
+
+# --------------------------------------------------------------------------- deployers
+
+
+class Progress(StrEnum):
+    """What a deployer answers to an order."""
+
+    SUCCEEDED = "succeeded"
+    RUNNING = "running"  # accepted; ask again with the same key
+    FAILED = "failed"  # permanently
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A deployer's answer."""
+
+    progress: Progress
+    result: ActionResult = ActionResult()
+
+
+class Deployer(Protocol):
+    """Moves instances of services in ONE region.
+
+    `apply` is called again with the same key until it answers SUCCEEDED or FAILED, also after a crash of the
+    controller: the same key and generation must never take effect twice. A deployer that declares `fences`
+    refuses, with PermanentError, a generation lower than the highest it has seen for the service.
+    """
+
+    supports: frozenset[str]  # of rollout.core.model.Kind
+    fences: bool
+
+    async def apply(self, key: str, action: Action) -> Reply: ...
+
+    async def instances(self, service: str) -> tuple[Instance, ...]: ...
+
+
+# --------------------------------------------------------------------------- metric sources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What to read. `cursor` is what the previous Reading of this service and region returned, or empty."""
+
+    service: str
+    region: str
+    signals: tuple[Signal, ...]
+    instances: tuple[Instance, ...]
+    cursor: Mapping[str, Any]
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Samples of the time since the last reading, JSON-able state for the next one, and what went wrong.
+
+    `problems` are sentences about single instances or series that gave nothing usable.
+    """
+
+    samples: tuple[Sample, ...]
+    cursor: Mapping[str, Any]
+    problems: tuple[str, ...] = ()
+
+
+class MetricSource(Protocol):
+    """Reads signals of one region. Raises OutsideError when it could not be asked at all."""
+
+    async def collect(self, ask: Ask) -> Reading: ...
+
+
+# --------------------------------------------------------------------------- notifiers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something that people should know. `urgent` wakes somebody."""
+
+    key: str
+    rollout_id: str
+    service: str
+    text: str
+    urgent: bool
+
+
+class Notifier(Protocol):
+    """Delivers notices; the same key may come twice."""
+
+    async def send(self, notice: Notice) -> None: ...
+
+
+# --------------------------------------------------------------------------- store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """How far the observation of one (service, region) has come."""
+
+    service: str
+    region: str
+    cursor: Mapping[str, Any] = field(default_factory=dict)
+    collected_at: datetime | None = None
+    error: str = ""
+    error_since: datetime | None = None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One rollout with everything that a decision needs, read in one transaction."""
+
+    rollout: Rollout
+    plan: Plan
+    intents: tuple[Intent, ...] = ()  # not acted on yet, oldest first
+    actions: tuple[ActionRecord, ...] = ()  # all of this rollout, oldest first
+    obligations: tuple[Obligation, ...] = ()
+    evidence: Mapping[str, RegionEvidence] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Everything that one decision writes, in one transaction.
+
+    `rollout` is the new state; its `version` is the one that was read, and the write is refused with
+    StaleWrite unless the row still has it. The store raises `version` by one. `claim` makes this rollout
+    the holder of the named regions (Conflict when another has one); a finished rollout holds none.
+    """
+
+    rollout: Rollout
+    transitions: tuple[Transition, ...] = ()
+    actions: tuple[ActionRecord, ...] = ()
+    drop_actions: tuple[str, ...] = ()  # keys of pending actions that are no longer wanted
+    intents_done: tuple[str, ...] = ()
+    intents_new: tuple[Intent, ...] = ()  # for OTHER rollouts, asked by the controller
+    obligations: tuple[Obligation, ...] = ()  # inserted or replaced by id
+    evidence: Mapping[str, RegionEvidence] = field(default_factory=dict)
+    claim: tuple[str, ...] = ()
+    generations: Mapping[str, int] = field(default_factory=dict)  # region → new, must be higher
+    known_good: tuple[KnownGood, ...] = ()  # become the newest; the one before is kept
+    not_good: tuple[KnownGood, ...] = ()  # no longer known good
+    rolled_back: bool = False  # remember that this version was rolled back; stop automatic promotion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One transition with its place in the global sequence."""
+
+    sequence: int
+    service: str
+    transition: Transition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A bearer token without its secret. `services` narrows it; empty means all."""
+
+    id: str
+    name: str
+    role: str  # viewer | deployer | approver | admin
+    groups: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class Store(Protocol):
+    """Everything that outlives a process. Every method is one transaction and one await.
+
+    Raises StoreError when the database cannot be used, NotFound, Conflict and StaleWrite as said.
+    """
+
+    # rollouts
+    async def due(self, now: datetime, limit: int) -> tuple[str, ...]: ...
+    async def case(self, rollout_id: str) -> Case: ...
+    async def find(self, prefix: str) -> str: ...  # id by unique prefix; NotFound, Conflict
+    async def rollouts(
+        self,
+        *,
+        service: str | None = None,
+        phases: Sequence[Phase] = (),
+        limit: int = 50,
+        before: str | None = None,
+    ) -> tuple[Rollout, ...]: ...  # newest first; `before` is an id
+    async def active(self, service: str) -> tuple[Rollout, ...]: ...  # unfinished, oldest first
+    async def add(
+        self, rollout: Rollout, plan: Plan, transition: Transition, intents: Sequence[Intent] = ()
+    ) -> None: ...
+    async def commit(self, change: Change) -> Rollout: ...  # raises StaleWrite, Conflict
+    async def ask(self, intent: Intent) -> None: ...  # records it and makes the rollout due at intent.at
+    async def wake(self, rollout_id: str, at: datetime) -> None: ...  # due no later than `at`
+    async def events(
+        self, *, rollout_id: str | None = None, after: int = 0, limit: int = 200
+    ) -> tuple[Event, ...]: ...
+
+    # actions
+    async def due_actions(self, now: datetime, limit: int) -> tuple[ActionRecord, ...]: ...
+    # ^ pending, due, and not waiting for the action that comes first; going back before everything else
+    async def save_action(self, record: ActionRecord) -> bool: ...
+    # ^ only while the row is pending (False otherwise); an ended action makes its rollout due at once
+
+    # observation
+    async def observed(self) -> tuple[Observed, ...]: ...
+    async def save_reading(
+        self, observed: Observed, samples: Sequence[Sample], running: Mapping[str, int] | None
+    ) -> None: ...
+    async def samples(
+        self, service: str, region: str, *, after: int = 0, since: datetime | None = None, limit: int = 5000
+    ) -> tuple[tuple[int, Sample], ...]: ...  # in order of their sequence numbers
+    async def forget_samples(self, before: datetime) -> int: ...
+
+    # services
+    async def services(self) -> tuple[Service, ...]: ...
+    async def service(self, name: str) -> Service: ...
+    async def put_service(self, service: Service) -> Service: ...
+    async def release_stop(self, service: str) -> None: ...  # automatic promotion may go on
+    async def service_regions(self, service: str) -> tuple[ServiceRegion, ...]: ...
+    async def adopt(self, known_good: Sequence[KnownGood]) -> None: ...  # raises the generations too
+    async def was_rolled_back(self, service: str, version: str) -> str | None: ...  # by which rollout
+
+    # access
+    async def add_token(self, token: Token, secret_hash: str) -> None: ...
+    async def token(self, secret_hash: str) -> Token | None: ...
+    async def tokens(self) -> tuple[Token, ...]: ...
+    async def revoke_token(self, token_id: str, at: datetime) -> None: ...
+    async def add_session(
+        self, session_hash: str, token_id: str, csrf: str, expires_at: datetime
+    ) -> None: ...
+    async def session(self, session_hash: str, now: datetime) -> tuple[Token, str] | None: ...
+    async def end_session(self, session_hash: str) -> None: ...
