@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from rollout.core.actions import Action, ActionRecord, ActionResult
+from rollout.core.decide.draft import Decision
 from rollout.core.judge.evidence import RegionEvidence
 from rollout.core.model import (
     Instance,
@@ -150,27 +151,10 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """Everything that one decision writes, in one transaction.
+class Change(Decision):
+    """A decision with the evidence that it rests on: what one transaction writes."""
 
-    `rollout` is the new state; its `version` is the one that was read, and the write is refused with
-    StaleWrite unless the row still has it. The store raises `version` by one. `claim` makes this rollout
-    the holder of the named regions (Conflict when another has one); a finished rollout holds none.
-    """
-
-    rollout: Rollout
-    transitions: tuple[Transition, ...] = ()
-    actions: tuple[ActionRecord, ...] = ()
-    drop_actions: tuple[str, ...] = ()  # keys of pending actions that are no longer wanted
-    intents_done: tuple[str, ...] = ()
-    intents_new: tuple[Intent, ...] = ()  # for OTHER rollouts, asked by the controller
-    obligations: tuple[Obligation, ...] = ()  # inserted or replaced by id
     evidence: Mapping[str, RegionEvidence] = field(default_factory=dict)
-    claim: tuple[str, ...] = ()
-    generations: Mapping[str, int] = field(default_factory=dict)  # region → new, must be higher
-    known_good: tuple[KnownGood, ...] = ()  # become the newest; the one before is kept
-    not_good: tuple[KnownGood, ...] = ()  # no longer known good
-    rolled_back: bool = False  # remember that this version was rolled back; stop automatic promotion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +213,7 @@ class Store(Protocol):
     async def due_actions(self, now: datetime, limit: int) -> tuple[ActionRecord, ...]: ...
     # ^ pending, due, and not waiting for the action that comes first; going back before everything else
     async def save_action(self, record: ActionRecord) -> bool: ...
+
     # ^ only while the row is pending (False otherwise); an ended action makes its rollout due at once
 
     # observation

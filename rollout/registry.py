@@ -16,6 +16,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rollout.core.errors import InvalidInput, Problem
+from rollout.explain import did_you_mean, explain, joined
 from rollout.ports import Clock, Deployer, MetricSource, Notifier
 
 T = TypeVar("T")
@@ -24,12 +25,12 @@ T = TypeVar("T")
 class Options(BaseModel):
     """The typed options of one plugin; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What every plugin is given. `directory` is the base of relative paths; `region` is empty for notifiers."""
+    """What every plugin is given: `directory` is the base of relative paths, a notifier has no `region`."""
 
     region: str
     http: httpx.AsyncClient
@@ -61,21 +62,28 @@ class Registry(Generic[T]):
         return tuple(sorted(self._kinds))
 
     def options(self, kind: str, written: Mapping[str, Any], place: str = "") -> Options:
-        """Check what was written. Raises InvalidInput naming `place`, and the known kinds for an unknown one."""
+        """Check what was written. Raises InvalidInput naming `place`; for an unknown kind, the known ones."""
         if kind not in self._kinds:
-            known = ", ".join(self.kinds) or "none"
+            hint = did_you_mean(kind, self.kinds) or "; none is known"
             raise InvalidInput(
                 f"Unknown {self.family} kind '{kind}'.",
-                (Problem(f"{place}.kind".lstrip("."), f"unknown kind '{kind}'; known: {known}"),),
+                (Problem(joined(place, "kind"), f"unknown kind '{kind}'{hint}"),),
             )
+        model = self._kinds[kind][0]
         try:
-            return self._kinds[kind][0].model_validate(dict(written))
+            return model.model_validate(dict(written))
         except ValidationError as error:
-            problems = tuple(
-                Problem(".".join([place, "options", *map(str, e["loc"])]).lstrip("."), e["msg"])
-                for e in error.errors()
-            )
+            problems = explain(error, model, joined(place, "options"))
             raise InvalidInput(f"Bad options of {self.family} '{kind}'.", problems) from error
+
+    def signal_options(self, kind: str) -> type[BaseModel] | None:
+        """Find what signals.yaml may say to a source: the class attribute `signal_options` of the plugin.
+
+        Where the model has a `kind`, it is the kind of signal that the written form is for.
+        """
+        factory = self._kinds[kind][1] if kind in self._kinds else None
+        offered: type[BaseModel] | None = getattr(factory, "signal_options", None)
+        return offered
 
     def build(self, kind: str, written: Mapping[str, Any], surroundings: Surroundings) -> T:
         """Construct the plugin. Raises InvalidInput as `options` does."""

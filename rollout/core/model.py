@@ -29,9 +29,7 @@ class Phase(StrEnum):
     SUPERSEDED = "superseded"  # a newer release took its place before a region was touched
 
 
-FINISHED = frozenset(
-    {Phase.SUCCEEDED, Phase.ROLLED_BACK, Phase.REJECTED, Phase.CANCELED, Phase.SUPERSEDED}
-)
+FINISHED = frozenset({Phase.SUCCEEDED, Phase.ROLLED_BACK, Phase.REJECTED, Phase.CANCELED, Phase.SUPERSEDED})
 
 
 class RegionPhase(StrEnum):
@@ -76,10 +74,8 @@ class IntentKind(StrEnum):
     REJECT = "reject"
     HOLD = "hold"
     RESUME = "resume"
-    PROMOTE = "promote"
     ROLLBACK = "rollback"
     CANCEL = "cancel"
-    RETRY = "retry"
     SUPERSEDE = "supersede"  # asked by the controller for a newer release
 
 
@@ -263,6 +259,7 @@ class RegionRollout:
     running: Mapping[str, int] = field(default_factory=dict)
     running_at: datetime | None = None
     bake_started_at: datetime | None = None
+    judge_from: datetime | None = None  # end of the warm-up; None while a weight is being changed
     passed_at: datetime | None = None
     restored_at: datetime | None = None
     rehearsed: bool = False
@@ -435,6 +432,8 @@ class Rollout:
 
     `version` is the row's own number for compare-and-swap; the release's is `release.version`.
     `transitions` is how many rows of history there are. `next_due_at` is when it wants to be looked at again.
+    `wakes` counts the times that something asked for a look (an intent, an ended action): a commit whose
+    number is older than the stored one leaves the rollout due, so that no wake-up is lost.
     """
 
     id: str
@@ -458,8 +457,9 @@ class Rollout:
     harm_since: datetime | None = None
     decided_at: datetime | None = None  # when a rollback was decided
     finished_at: datetime | None = None
-    succeeds: str | None = None  # the rollout that this one supersedes, while it waits for it
+    resumed_at: datetime | None = None  # when a person last let it go on
     transitions: int = 0
+    wakes: int = 0
     version: int = 0
     next_due_at: datetime | None = None
 

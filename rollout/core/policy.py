@@ -4,11 +4,22 @@ Durations are written `90s`, `15m`, `6h`, `2d` or a whole number of seconds; sha
 """
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_S = 90 * 86400
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smhd])")
 
 
@@ -21,7 +32,10 @@ def seconds(value: Any) -> Any:
     match = _DURATION.fullmatch(value.strip())
     if match is None:
         raise ValueError(f"'{value}' is not a duration; write for example 90s, 15m, 6h or 2d")
-    return round(float(match[1]) * _UNITS[match[2]], 3)
+    found = round(float(match[1]) * _UNITS[match[2]], 3)
+    if found > _LONGEST_S:
+        raise ValueError(f"'{value}' is longer than 90d, the longest duration")
+    return found
 
 
 def percent(value: Any) -> Any:
@@ -36,11 +50,37 @@ def percent(value: Any) -> Any:
     return float(match[1])
 
 
+def _schema(example: str, pattern: str, **number: Any) -> WithJsonSchema:
+    """Tell an editor: a number within its limits, or text such as `example`."""
+    text = {"type": "string", "pattern": pattern}
+    return WithJsonSchema({"anyOf": [number, text], "examples": [example]})
+
+
+_SHARE_TEXT = r"^\d{1,3}(\.\d{1,6})?\s*%$"
 Duration = Annotated[
-    float, BeforeValidator(seconds), Field(gt=0, le=90 * 86400, allow_inf_nan=False)
+    float,
+    BeforeValidator(seconds),
+    Field(gt=0, le=_LONGEST_S, allow_inf_nan=False),
+    _schema("15m", r"^\d{1,9}(\.\d{1,3})?\s*[smhd]$", type="number", exclusiveMinimum=0, maximum=_LONGEST_S),
 ]
-Share = Annotated[float, BeforeValidator(percent), Field(ge=0, le=100, allow_inf_nan=False)]
-Weight = Annotated[int, BeforeValidator(percent), Field(ge=1, le=100)]
+Share = Annotated[
+    float,
+    BeforeValidator(percent),
+    Field(ge=0, le=100, allow_inf_nan=False),
+    _schema("25%", _SHARE_TEXT, type="number", minimum=0, maximum=100),
+]
+Budget = Annotated[
+    float,
+    BeforeValidator(percent),
+    Field(gt=0, le=50, allow_inf_nan=False),
+    _schema("1%", _SHARE_TEXT, type="number", exclusiveMinimum=0, maximum=50),
+]
+Weight = Annotated[
+    int,
+    BeforeValidator(percent),
+    Field(ge=1, le=100),
+    _schema("25%", _SHARE_TEXT, type="integer", minimum=1, maximum=100),
+]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 SignalName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -48,7 +88,16 @@ SignalName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 class Strict(BaseModel):
     """Frozen, and refuses what it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`min: true` would be read as 1."""
+        field = cls.model_fields.get(info.field_name or "")
+        if isinstance(value, bool) and field is not None and field.annotation not in (bool, str):
+            raise ValueError(f"needs a value of its own, and is {str(value).lower()}")
+        return value
 
 
 class Bake(Strict):
@@ -134,7 +183,7 @@ class Guards(Strict):
     """Hard limits that act at once, outside the sequential tests."""
 
     crash_loop: CrashLoop = CrashLoop()
-    success: SuccessGuard = SuccessGuard(**{})
+    success: SuccessGuard = SuccessGuard()
     silence: Duration = 180.0  # the candidate reports nothing while the baseline does
 
 
@@ -174,9 +223,7 @@ class Policy(Strict):
     name: Name
     description: str = ""
     concurrency: Literal["queue", "supersede", "reject"] = "queue"
-    false_rollback_budget: Annotated[
-        float, BeforeValidator(percent), Field(gt=0, le=50, allow_inf_nan=False)
-    ] = 1.0  # percent
+    false_rollback_budget: Budget = 1.0  # percent
     holdback: Share = 10.0  # baseline slice kept through bake and watch
     steps: tuple[Step, ...] = ()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
@@ -190,31 +237,41 @@ class Policy(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Policy":
-        _unique("stages.regions", [r for stage in self.stages for r in stage.regions])
-        _unique("checks.signal", [check.signal for check in self.checks])
+        regions = [
+            (f"stages.{i}.regions.{j}", name)
+            for i, stage in enumerate(self.stages)
+            for j, name in enumerate(stage.regions)
+        ]
+        signals = [(f"checks.{i}.signal", check.signal) for i, check in enumerate(self.checks)]
+        wrong = [*_doubled(regions), *_doubled(signals)]
         for index, stage in enumerate(self.stages):
-            _whole_way(index, stage.steps or self.steps, self.holdback)
+            wrong += _whole_way(index, stage.steps or self.steps, self.holdback)
+        if wrong:
+            raise ValueError("\n".join(wrong))  # one line for each place, which config.py takes apart
         return self
 
 
-def _unique(place: str, names: list[str]) -> None:
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise ValueError(f"{place}: {', '.join(doubled)} named more than once")
+def _doubled(named: list[tuple[str, str]]) -> Iterator[str]:
+    """Say it of each (place, name) whose name was there before."""
+    seen: set[str] = set()
+    for place, name in named:
+        if name in seen:
+            yield f"{place}: '{name}' is named more than once"
+        seen.add(name)
 
 
-def _whole_way(index: int, steps: tuple[Step, ...], holdback: float) -> None:
-    """Refuse a stage that would never be judged, never rise, or never reach its region as a whole."""
+def _whole_way(index: int, steps: tuple[Step, ...], holdback: float) -> Iterator[str]:
+    """Why a stage would never be judged, never rise, or never reach its region as a whole."""
     weights = [step.set_weight for step in steps if step.set_weight is not None]
     full = 100 - holdback
     if not any(step.bake for step in steps):
-        raise ValueError(f"stages.{index}: has no bake, so nothing would be judged; add one")
+        yield f"stages.{index}: has no bake, so nothing would be judged; add one"
     if weights != sorted(weights):
-        raise ValueError(f"stages.{index}: weights must rise, and are {weights}")
-    if weights and abs(weights[-1] - full) > 0.5:
-        raise ValueError(
+        yield f"stages.{index}: weights must rise, and are {weights}"
+    elif weights and abs(weights[-1] - full) > 0.5:
+        yield (
             f"stages.{index}: the last set_weight is {weights[-1]} % and must be {full:g} %, "
             f"all but the holdback of {holdback:g} %"
         )
     if steps and steps[0].bake is not None and weights:
-        raise ValueError(f"stages.{index}: begins with a bake before anything runs there")
+        yield f"stages.{index}: begins with a bake before anything runs there"

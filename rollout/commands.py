@@ -1,0 +1,387 @@
+"""What people and pipelines may ask for. Every command checks whether it fits NOW and records an intent.
+
+What must not live here: writing a phase (only the reconciler does), or who may call (api/deps.py).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rollout.config import Configuration
+from rollout.core import reason as say
+from rollout.core.errors import Conflict, IllegalTransition, InvalidInput, NotAllowed, NotFound, Problem
+from rollout.core.machine import PHASES, Trigger
+from rollout.core.model import (
+    Intent,
+    IntentKind,
+    KnownGood,
+    Phase,
+    RegionRollout,
+    Release,
+    Rollout,
+    Service,
+    Transition,
+)
+from rollout.core.plan import Plan, compile_plan
+from rollout.ids import new_id
+from rollout.ports import Case, Clock, Store
+
+_TRIGGERS = {
+    IntentKind.HOLD: (Trigger.HOLD,),
+    IntentKind.RESUME: (Trigger.RESUME, Trigger.REQUEUE),
+    IntentKind.CANCEL: (Trigger.CANCEL,),
+    IntentKind.ROLLBACK: (Trigger.ROLLBACK, Trigger.CANCEL),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who asks: the name that history shows, and what the token gives."""
+
+    name: str
+    role: str
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRequest:
+    """A release to move. `override` is the reason to start a version that was rolled back before."""
+
+    release: Release
+    policy: str | None = None
+    note: str = ""
+    override: str = ""
+
+
+class Commands:
+    """Records what was asked. `changed` is called after each record, so that the reconciler looks at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        configuration: Callable[[], Configuration],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store, self._clock, self._configuration = store, clock, configuration
+        self._changed = changed
+
+    # ------------------------------------------------------------------ rollouts
+
+    async def plan(self, request: StartRequest) -> Plan:
+        """Compile the plan that `start` would store. Raises NotFound and InvalidInput."""
+        configuration = self._configuration()
+        service = await self._store.service(request.release.service)
+        return compile_for(configuration, service, request.policy or service.policy)
+
+    async def start(self, request: StartRequest, actor: Actor) -> Rollout:
+        """Record a new rollout. Raises NotFound, InvalidInput, NotAllowed and Conflict."""
+        plan = await self.plan(request)
+        await self._refuse_known_bad(request, actor)
+        await self._refuse_already_running(request.release, plan)
+        _refuse_unpinned(self._configuration(), plan, request.release)
+        ahead = await self._ahead(request.release.service, plan)
+        now = self._clock.now()
+        rollout = _new_rollout(request, plan, actor, now)
+        first = Transition(
+            rollout_id=rollout.id,
+            number=1,
+            at=now,
+            region=None,
+            from_phase="",
+            to_phase=Phase.QUEUED,
+            trigger=Trigger.START,
+            actor=actor.name,
+            reason=rollout.reason,
+        )
+        superseding = plan.concurrency == "supersede"
+        intents = [_supersede(other, rollout, actor, now) for other in ahead] if superseding else []
+        await self._store.add(rollout, plan, first, intents)
+        self._changed()
+        return rollout
+
+    async def hold(
+        self,
+        rollout_id: str,
+        actor: Actor,
+        reason: str,
+        *,
+        for_s: float | None = None,
+        then: str = "hold",
+    ) -> Intent:
+        """Stop a rollout; `then` (hold or resume) happens when `for_s` seconds are over."""
+        until = self._clock.now() + timedelta(seconds=for_s) if for_s else None
+        return await self._ask(IntentKind.HOLD, rollout_id, actor, reason, until=until, then=then)
+
+    async def resume(self, rollout_id: str, actor: Actor, reason: str) -> Intent:
+        """Let a held rollout go on."""
+        return await self._ask(IntentKind.RESUME, rollout_id, actor, reason)
+
+    async def rollback(self, rollout_id: str, actor: Actor, reason: str) -> Intent:
+        """Restore every touched region; needs no approval and waits for nothing."""
+        return await self._ask(IntentKind.ROLLBACK, rollout_id, actor, reason)
+
+    async def cancel(self, rollout_id: str, actor: Actor, reason: str) -> Intent:
+        """End a rollout that has touched no region. Raises Conflict naming rollback once one is."""
+        case = await self._store.case(rollout_id)
+        if case.rollout.touched and not case.rollout.finished:
+            names = ", ".join(region.region for region in case.rollout.touched)
+            raise Conflict(
+                f"{names} runs {case.rollout.release.version} already, so there is something to take back: "
+                "use rollback.",
+                "touched",
+            )
+        return await self._ask(IntentKind.CANCEL, rollout_id, actor, reason)
+
+    async def decide_approval(
+        self, rollout_id: str, actor: Actor, decision: IntentKind, reason: str
+    ) -> Intent:
+        """Approve or reject. Raises NotAllowed for one's own release or a missing group, and Conflict."""
+        case = await self._store.case(rollout_id)
+        if decision is IntentKind.APPROVE:
+            _may_approve(case, actor)
+        elif not _may_reject(case.rollout):
+            raise _impossible(case.rollout, "reject")
+        return await self._ask(decision, rollout_id, actor, reason)
+
+    # ------------------------------------------------------------------ services
+
+    async def put_service(self, service: Service) -> Service:
+        """Declare a service, or change its declaration. Raises InvalidInput and StaleWrite."""
+        compile_for(self._configuration(), service, service.policy)
+        return await self._store.put_service(service)
+
+    async def adopt(
+        self, service: str, actor: Actor, reason: str, regions: Sequence[str] = ()
+    ) -> tuple[KnownGood, ...]:
+        """Call what runs now known good. Raises Conflict where nothing, or more than one version, runs."""
+        await self._store.service(service)
+        found = [
+            known
+            for known in await self._store.service_regions(service)
+            if not regions or known.region in regions
+        ]
+        missing = set(regions) - {known.region for known in found}
+        if missing or not found:
+            names = ", ".join(sorted(missing)) or "any region"
+            raise Conflict(f"Nothing was read back from {names} yet; wait for a reading.", "not-read")
+        mixed = {k.region: k.running for k in found if len(k.running) != 1}
+        if mixed:
+            shown = "; ".join(
+                f"{name}: {', '.join(f'{n} × {v}' for v, n in sorted(running.items())) or 'nothing'}"
+                for name, running in sorted(mixed.items())
+            )
+            raise Conflict(f"Only a region that runs exactly one version can be adopted. {shown}.", "mixed")
+        await self._refuse_while_moving(service, [known.region for known in found])
+        now = self._clock.now()
+        adopted = tuple(
+            KnownGood(
+                service=service,
+                region=known.region,
+                release=Release(service=service, version=next(iter(known.running))),
+                since=now,
+                how="adopted",
+                by=f"{actor.name}: {reason}",
+            )
+            for known in found
+        )
+        await self._store.adopt(adopted)
+        self._changed()
+        return adopted
+
+    # ------------------------------------------------------------------ checks
+
+    async def _ask(
+        self,
+        kind: IntentKind,
+        rollout_id: str,
+        actor: Actor,
+        reason: str,
+        *,
+        until: datetime | None = None,
+        then: str = "hold",
+    ) -> Intent:
+        case = await self._store.case(rollout_id)
+        triggers = _TRIGGERS.get(kind, ())
+        again = kind is IntentKind.ROLLBACK and case.rollout.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
+        if triggers and not again and not any(t in PHASES[case.rollout.phase] for t in triggers):
+            raise _impossible(case.rollout, kind)
+        now = self._clock.now()
+        intent = Intent(
+            id=new_id("in", now),
+            rollout_id=rollout_id,
+            kind=kind,
+            actor=actor.name,
+            reason=reason,
+            at=now,
+            until=until,
+            then=then,
+        )
+        await self._store.ask(intent)
+        self._changed()
+        return intent
+
+    async def _refuse_known_bad(self, request: StartRequest, actor: Actor) -> None:
+        release = request.release
+        before = await self._store.was_rolled_back(release.service, release.version)
+        if before is None:
+            return
+        if not request.override:
+            raise Conflict(
+                f"{release.service} {release.version} was rolled back by {before}. Release a new version, or "
+                "let an admin start it again with an override and its reason.",
+                "version-rolled-back",
+            )
+        if actor.role != "admin":
+            raise NotAllowed(
+                f"Starting {release.version} again after {before} needs the role admin; you have {actor.role}."
+            )
+
+    async def _refuse_already_running(self, release: Release, plan: Plan) -> None:
+        known = {k.region: k for k in await self._store.service_regions(release.service)}
+        good = {
+            name: known[name].known_good[0].release.version
+            for name in plan.regions
+            if name in known and known[name].known_good
+        }
+        if good and len(good) == len(plan.regions) and set(good.values()) == {release.version}:
+            raise Conflict(
+                f"{release.service} {release.version} already runs, as known good, in {', '.join(good)}.",
+                "already-running",
+            )
+
+    async def _ahead(self, service: str, plan: Plan) -> tuple[Rollout, ...]:
+        mine = set(plan.regions)
+        ahead = tuple(
+            other
+            for other in await self._store.active(service)
+            if mine & {region.region for region in other.regions}
+        )
+        if ahead and plan.concurrency == "reject":
+            raise Conflict(
+                f"{ahead[0].id} ({service} {ahead[0].release.version}) is {ahead[0].phase}, and policy "
+                f"{plan.policy} allows one at a time. Wait for it, or end it first.",
+                "rollout-active",
+            )
+        return ahead
+
+    async def _refuse_while_moving(self, service: str, regions: Sequence[str]) -> None:
+        for other in await self._store.active(service):
+            moving = [r.region for r in other.touched if r.region in regions]
+            if moving:
+                raise Conflict(
+                    f"{other.id} is under way in {', '.join(moving)}; what runs there is not settled yet.",
+                    "rollout-active",
+                )
+
+
+def compile_for(configuration: Configuration, service: Service, policy: str) -> Plan:
+    """The plan of `policy` for a service. Raises NotFound listing the policies, and InvalidInput."""
+    if policy not in configuration.policies:
+        known = ", ".join(sorted(configuration.policies))
+        raise NotFound("policy", policy, f"Known: {known}.")
+    unknown = sorted(set(service.regions) - set(configuration.regions))
+    if unknown:
+        known = ", ".join(sorted(configuration.regions))
+        raise InvalidInput(
+            f"Service {service.name} names unknown regions.",
+            (Problem("/regions", f"unknown: {', '.join(unknown)}; known: {known}"),),
+        )
+    file = configuration.policies[policy]
+    return compile_plan(
+        file.policy,
+        configuration.regions,
+        configuration.signals_for(service),
+        revision=file.revision,
+        only=service.regions,
+    )
+
+
+def _new_rollout(request: StartRequest, plan: Plan, actor: Actor, now: datetime) -> Rollout:
+    release = request.release
+    text = f"{actor.name} asked for {release.service} {release.version} under policy {plan.policy}."
+    return Rollout(
+        id=new_id("ro", now),
+        release=release,
+        policy=plan.policy,
+        policy_revision=plan.revision,
+        phase=Phase.QUEUED,
+        since=now,
+        created_at=now,
+        created_by=actor.name,
+        note=request.note,
+        override=request.override,
+        regions=tuple(
+            RegionRollout(region=name, stage=index, since=now)
+            for index, stage in enumerate(plan.stages)
+            for name in stage.regions
+        ),
+        reason=say.plain("started", text),
+        transitions=1,
+        next_due_at=now,
+    )
+
+
+def _supersede(other: Rollout, newer: Rollout, actor: Actor, now: datetime) -> Intent:
+    return Intent(
+        id=new_id("in", now),
+        rollout_id=other.id,
+        kind=IntentKind.SUPERSEDE,
+        actor=actor.name,
+        reason=f"{newer.id} brings {newer.release.version} and takes its place.",
+        at=now,
+    )
+
+
+def _refuse_unpinned(configuration: Configuration, plan: Plan, release: Release) -> None:
+    policy = configuration.policies[plan.policy].policy
+    pinned = release.artifact is not None and "sha256" in release.artifact
+    if policy.require_digest and not pinned:
+        raise InvalidInput(
+            f"Policy {plan.policy} wants an artifact that is pinned by digest.",
+            (Problem("/artifact", "give for example pkg:oci/mail-sender@sha256%3A…"),),
+        )
+
+
+def _may_approve(case: Case, actor: Actor) -> None:
+    approval = case.rollout.approval
+    if case.rollout.phase is not Phase.AWAITING_APPROVAL or approval is None:
+        raise _impossible(case.rollout, "approve")
+    involved = {case.rollout.created_by: "requested", case.rollout.release.author: "authored"}
+    if actor.name in involved and not approval.self_approval:
+        raise NotAllowed(
+            f"{actor.name} {involved[actor.name]} this release; the policy wants somebody else to approve."
+        )
+    if approval.groups and not set(approval.groups) & set(actor.groups):
+        raise NotAllowed(
+            f"Approval is asked from {', '.join(approval.groups)}; {actor.name} is in "
+            f"{', '.join(actor.groups) or 'no group'}."
+        )
+    if any(given.by == actor.name for given in approval.decisions):
+        raise Conflict(f"{actor.name} has answered already; another person is needed.", "answered")
+
+
+def _may_reject(rollout: Rollout) -> bool:
+    wanted = Trigger.ROLLBACK if rollout.touched else Trigger.REJECT
+    return not rollout.finished and wanted in PHASES[rollout.phase]
+
+
+def _impossible(rollout: Rollout, what: str) -> IllegalTransition:
+    return IllegalTransition(rollout.id, rollout.phase, what, possible_intents(rollout))
+
+
+def possible_intents(rollout: Rollout) -> tuple[str, ...]:
+    """The verbs that fit the present phase: what a person can do now."""
+    row = PHASES[rollout.phase]
+    verbs = []
+    if rollout.phase is Phase.AWAITING_APPROVAL:
+        verbs += ["approve", "reject"]
+    if Trigger.HOLD in row:
+        verbs.append("hold")
+    if Trigger.RESUME in row:
+        verbs.append("resume")
+    if rollout.touched and Trigger.ROLLBACK in row:
+        verbs.append("rollback")
+    if not rollout.touched and Trigger.CANCEL in row:
+        verbs.append("cancel")
+    return tuple(verbs)

@@ -1,0 +1,120 @@
+"""From one file's document to the nouns of the model, or one InvalidInput with every problem of the file."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from rollout.config.document import Document
+from rollout.config.shapes import RegionsFile, SignalsFile
+from rollout.core.errors import InvalidInput, Problem
+from rollout.core.model import Region, Signal
+from rollout.core.plan import compile_plan
+from rollout.core.policy import Policy
+from rollout.explain import did_you_mean, explain, joined
+from rollout.registry import DEPLOYERS, SOURCES
+
+M = TypeVar("M", bound=BaseModel)
+_NO_HINTS: Mapping[str, str] = MappingProxyType({})
+
+
+def policy_of(document: Document, name_hint: str) -> Policy:
+    """Return the policy; `name_hint` is offered where the name is missing."""
+    nameless = name_hint and "name" not in document.data
+    hints = {"name": f"is missing; add 'name: {name_hint}'"} if nameless else {}
+    return _validated(Policy, document, hints)
+
+
+def regions_of(document: Document) -> dict[str, Region]:
+    """Return regions by name, with their plugins' options checked."""
+    shape = _validated(RegionsFile, document)
+    _refuse(document, [*_wrong_regions(shape), *_wrong_plugins(shape)])
+    return {region.name: region.noun() for region in shape.regions}
+
+
+def signals_of(document: Document) -> dict[str, Signal]:
+    """Return signals by name, with what they say to each source checked."""
+    shape = _validated(SignalsFile, document)
+    signals = {name: signal.noun(name) for name, signal in shape.signals.items()}
+    _refuse(document, [problem for signal in signals.values() for problem in _wrong_meanings(signal)])
+    return signals
+
+
+def refuse_unfit(
+    policy: Policy, document: Document, regions: Mapping[str, Region], signals: Mapping[str, Signal]
+) -> None:
+    """Refuse regions and signals that do not exist, and signals that a region's source cannot read."""
+    try:
+        plan = compile_plan(policy, regions, signals)
+    except InvalidInput as error:
+        raise _placed(document, error.problems) from error
+    kinds = {region.source.kind: region.name for region in plan.regions.values()}
+    deaf = [
+        Problem(
+            f"checks.{index}.signal",
+            f"'{check.signal}' means nothing to the source '{kind}' of region {region}; "
+            f"add '{kind}:' to it in policies/signals.yaml",
+        )
+        for index, check in enumerate(policy.checks)
+        for kind, region in kinds.items()
+        if SOURCES.signal_options(kind) and kind not in signals[check.signal].sources
+    ]
+    _refuse(document, deaf)
+
+
+def _validated(model: type[M], document: Document, hints: Mapping[str, str] = _NO_HINTS) -> M:
+    """Validate a document; `hints` replaces the sentence of a place."""
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        problems = [Problem(p.place, hints.get(p.place, p.message)) for p in explain(error, model)]
+        raise _placed(document, problems) from error
+
+
+def _refuse(document: Document, problems: list[Problem]) -> None:
+    if problems:
+        raise _placed(document, problems)
+
+
+def _placed(document: Document, problems: Iterable[Problem]) -> InvalidInput:
+    return InvalidInput(f"{document.place} cannot be used.", tuple(document.at(p) for p in problems))
+
+
+def _wrong_regions(shape: RegionsFile) -> Iterator[Problem]:
+    for key in ("name", "order"):
+        values = [getattr(region, key) for region in shape.regions]
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                first = values.index(value)
+                message = f"'{value}' is the {key} of another region too, regions.{first}; change one"
+                yield Problem(f"regions.{index}.{key}", message)
+    total = sum(region.traffic_share for region in shape.regions)
+    if abs(total - 1) > 0.01:
+        yield Problem("regions", f"the traffic shares add up to {total:.1%} and must add up to 100 %")
+
+
+def _wrong_plugins(shape: RegionsFile) -> Iterator[Problem]:
+    for index, region in enumerate(shape.regions):
+        for family, written in ((DEPLOYERS, region.deployer), (SOURCES, region.source)):
+            try:
+                family.options(written.kind, written.options, f"regions.{index}.{family.family}")
+            except InvalidInput as error:
+                yield from error.problems
+
+
+def _wrong_meanings(signal: Signal) -> Iterator[Problem]:
+    """Every key of a signal that is not ours must be a kind of source whose plugin accepts what it says."""
+    for kind, written in signal.sources.items():
+        place = joined("signals", signal.name, kind)
+        if kind not in SOURCES.kinds:
+            hint = did_you_mean(kind, {*SOURCES.kinds, "kind", "title", "unit"})
+            yield Problem(place, f"unknown key '{kind}'{hint}")
+        elif model := SOURCES.signal_options(kind):
+            try:
+                meant = getattr(model.model_validate(written), "kind", signal.kind)
+            except ValidationError as error:
+                yield from explain(error, model, place)
+            else:
+                if meant != signal.kind:
+                    yield Problem(place, f"is written for a {meant}, but the signal is a {signal.kind}")

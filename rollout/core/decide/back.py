@@ -1,0 +1,347 @@
+"""Going back: every touched region at once, each to its known good, until it was read back there."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from rollout.core import reason as say
+from rollout.core.actions import Action, ActionRecord
+from rollout.core.decide.draft import Draft
+from rollout.core.decide.owed import owe_recovery
+from rollout.core.machine import RegionTrigger, Trigger
+from rollout.core.model import (
+    CONTROLLER,
+    ActionState,
+    Intent,
+    IntentKind,
+    Kind,
+    KnownGood,
+    ObligationKind,
+    ObligationState,
+    Outcome,
+    Phase,
+    Reason,
+    RegionPhase,
+    RegionRollout,
+)
+
+POLL_S = 1.0  # how often a rollback that waits is looked at; its actions wake it earlier
+RESTORE_AGAIN_AFTER = 5  # read-backs that do not show the known good before it is ordered again
+_BACK = (RegionPhase.RESTORING, RegionPhase.UNREACHABLE, RegionPhase.RESTORE_FAILED)
+
+
+def roll_back(
+    draft: Draft,
+    trigger: Trigger,
+    reason: Reason,
+    *,
+    ending: Outcome = Outcome.ROLLED_BACK,
+    actor: str = CONTROLLER,
+    since: datetime | None = None,
+) -> None:
+    """Decide to go back in every touched region where this release still is what runs."""
+    late = draft.phase is Phase.SUCCEEDED
+    regions = _still_ours(draft)
+    draft.move(
+        trigger,
+        reason,
+        actor,
+        ending=ending,
+        decided_at=draft.now,
+        harm_since=since,
+        hold=None,
+        approval=None,
+        outcome=None,
+        finished_at=None,
+    )
+    if late:
+        _hold_newer(draft, reason)
+    _revoke(draft)
+    draft.rolled_back = ending is not Outcome.SUPERSEDED
+    _drop_promotions(draft)
+    for region in regions:
+        if region.phase is not RegionPhase.RESTORED:
+            restore(draft, region, reason)
+    names = ", ".join(region.region for region in regions)
+    draft.notify(f"{draft.rollout.release.service}: rolling back {names}. {reason.text}")
+
+
+def restore(draft: Draft, region: RegionRollout, reason: Reason) -> None:
+    """Order the way back in one region: keep the evidence first, for a short bounded time."""
+    target = way_back(draft, region)
+    if target is None:
+        _no_way_back(draft, region, reason)
+        return
+    for record in draft.all_actions:
+        if record.open and record.action.region == region.region:
+            draft.drop(record)
+    draft.claim.add(region.region)
+    generation = draft.raise_generation(region.region)
+    draft.move_region(region.region, RegionTrigger.RESTORE, reason, back_to=target, judge_from=None)
+    collect_s = draft.plan.deadlines.collect
+    order = Action(
+        kind=Kind.COLLECT,
+        region=region.region,
+        service=draft.rollout.release.service,
+        version=draft.rollout.release.version,
+        generation=generation,
+        within_s=max(1, round(collect_s)),
+    )
+    kept = draft.order(order)
+    draft.order(
+        replace(
+            order,
+            kind=Kind.RESTORE,
+            version=target.release.version,
+            artifact=target.release.artifact,
+            from_version=draft.rollout.release.version,
+            weight=100,
+            within_s=0,
+            wait_s=max(1, round(collect_s)),
+        ),
+        after=kept,
+    )
+
+
+def way_back(draft: Draft, region: RegionRollout) -> KnownGood | None:
+    """The known good from before this rollout; where it was tried in vain or revoked, the one before it."""
+    candidate = draft.rollout.release.version
+    still_good = draft.facts.known_good.get(region.region, ())
+    choices = [region.back_to] if region.back_to in still_good or not still_good else []
+    choices += [known for known in still_good if known not in choices]
+    for known in choices:
+        if known and known.release.version not in (candidate, *region.tried):
+            return known
+    return None
+
+
+def keep_going_back(draft: Draft) -> None:
+    """Follow every region on its way back; end when all were read back, or say that one cannot."""
+    for region in draft.rollout.regions:
+        if region.phase in _BACK:
+            _follow(draft, region)
+    touched = [r for r in draft.rollout.touched if r.phase is not RegionPhase.PASSED]
+    if all(region.phase is RegionPhase.RESTORED for region in touched):
+        _all_restored(draft)
+    elif draft.phase is Phase.ROLLING_BACK and any(
+        region.phase is RegionPhase.RESTORE_FAILED for region in touched
+    ):
+        stuck = [r.region for r in touched if r.phase is RegionPhase.RESTORE_FAILED]
+        reason = say.plain(
+            "rollback.failed",
+            f"Rollback of {draft.rollout.release.service} failed in {', '.join(stuck)}: it does not run its "
+            "known good. Mend the region, then ask for the rollback again; see the region's last message.",
+        )
+        draft.move(Trigger.RESTORE_FAILED, reason)
+        draft.notify(reason.text, urgent=True)
+    if not draft.rollout.finished:
+        draft.wake_in(POLL_S)
+
+
+def reads_back(running: Mapping[str, int], version: str, from_version: str | None, weight: int) -> bool:
+    """Whether what runs is the ordered share, to within one instance, and nothing else runs beside it."""
+    total = sum(running.values())
+    share = running.get(version, 0)
+    if total == 0 or share == 0 or set(running) - {version, from_version}:
+        return False
+    if weight >= 100:
+        return share == total
+    return abs(share - weight / 100 * total) <= 1 and share < total
+
+
+def order_verify(draft: Draft, region: RegionRollout, delay_s: float = 0.0) -> ActionRecord:
+    """Order a reading of what really runs."""
+    return draft.order(
+        Action(
+            kind=Kind.VERIFY,
+            region=region.region,
+            service=draft.rollout.release.service,
+            version=draft.rollout.release.version,
+            weight=region.weight,
+            from_version=region.back_to.release.version if region.back_to else None,
+            generation=region.generation,
+            within_s=30,
+        ),
+        delay_s=delay_s,
+    )
+
+
+def verify_again_in(draft: Draft, region: RegionRollout) -> float:
+    """Seconds before the next reading: doubling from half a second, 15 at most."""
+    return min(15.0, 0.5 * 2.0 ** min(_verified(draft, region), 6))
+
+
+def _verified(draft: Draft, region: RegionRollout) -> int:
+    return sum(
+        record.action.kind is Kind.VERIFY
+        and record.action.region == region.region
+        and record.action.generation == region.generation
+        for record in draft.all_actions
+    )
+
+
+def _still_ours(draft: Draft) -> tuple[RegionRollout, ...]:
+    """Touched regions, without those that a newer release has taken over since."""
+    lost = {
+        o.region
+        for o in draft.obligations
+        if o.kind is ObligationKind.WATCH and o.state is ObligationState.TAKEN_OVER
+    }
+    return tuple(region for region in draft.rollout.touched if region.region not in lost)
+
+
+def _hold_newer(draft: Draft, reason: Reason) -> None:
+    """Late harm under a newer release: hold that one, and leave the choice to a person."""
+    for other in draft.facts.others:
+        if other.phase in (Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED):
+            continue
+        text = (
+            f"{draft.rollout.release.version}, which this release replaces, turned out harmful: "
+            f"{reason.text} Rolling back goes to the last known good before both."
+        )
+        draft.intents_new.append(
+            Intent(
+                id=f"in_{draft.rollout.id}_{draft.rollout.transitions}_{other.id}",
+                rollout_id=other.id,
+                kind=IntentKind.HOLD,
+                actor=CONTROLLER,
+                reason=text,
+                at=draft.now,
+            )
+        )
+        draft.notify(f"{other.release.service} {other.release.version} is held: {text}", urgent=True)
+
+
+def _revoke(draft: Draft) -> None:
+    """A release that is rolled back is nobody's known good any more."""
+    version = draft.rollout.release.version
+    for known in (k for kept in draft.facts.known_good.values() for k in kept):
+        if known.release.version == version:
+            draft.not_good.append(known)
+    draft.known_good.clear()
+    for obligation in draft.open_obligations():
+        if obligation.kind is ObligationKind.WATCH:
+            breached = replace(obligation, state=ObligationState.BREACHED, ended_at=draft.now)
+            draft.owe(breached)
+
+
+def _drop_promotions(draft: Draft) -> None:
+    """After the decision to go back, nothing may promote any more."""
+    for record in draft.all_actions:
+        if record.open and record.action.kind in (Kind.DEPLOY, Kind.VERIFY, Kind.REHEARSE):
+            draft.drop(record)
+
+
+def _no_way_back(draft: Draft, region: RegionRollout, reason: Reason) -> None:
+    text = (
+        f"{region.region} cannot go back: no known good release is left"
+        + (f" (tried {', '.join(region.tried)})" if region.tried else "")
+        + f". Deploy one by hand and adopt it. The rollback was decided because: {reason.text}"
+    )
+    failed = say.plain("rollback.no_way_back", text, region=region.region)
+    if region.phase is not RegionPhase.RESTORING:
+        draft.move_region(region.region, RegionTrigger.RESTORE, failed, judge_from=None)
+    draft.move_region(region.region, RegionTrigger.RESTORE_FAILED, failed)
+    draft.notify(text, urgent=True)
+
+
+def _follow(draft: Draft, region: RegionRollout) -> None:
+    newest = draft.newest(region.region, Kind.RESTORE, Kind.VERIFY)
+    if newest is None:
+        return
+    if newest.open:
+        _still_under_way(draft, region, newest)
+    elif newest.action.kind is Kind.RESTORE and newest.state is ActionState.FAILED:
+        _next_known_good(draft, region, newest)
+    elif newest.action.kind is Kind.RESTORE:
+        order_verify(draft, region)
+    else:
+        _read_back(draft, region, newest)
+
+
+def _still_under_way(draft: Draft, region: RegionRollout, record: ActionRecord) -> None:
+    if record.unreachable_since and region.phase is RegionPhase.RESTORING:
+        reason = say.plain(
+            "rollback.unreachable",
+            f"{region.region} does not answer: {record.result.message} Its restore is tried until it does.",
+            region=region.region,
+        )
+        draft.move_region(region.region, RegionTrigger.UNREACHABLE, reason)
+        draft.notify(reason.text, urgent=True)
+    elif not record.unreachable_since and region.phase is RegionPhase.UNREACHABLE:
+        draft.move_region(
+            region.region,
+            RegionTrigger.REACHABLE,
+            say.plain("rollback.reachable", f"{region.region} answers again.", region=region.region),
+        )
+    waited = (draft.now - record.recorded_at).total_seconds()
+    if waited > draft.plan.deadlines.restore and region.phase is RegionPhase.RESTORING:
+        reason = say.plain(
+            "rollback.overdue",
+            f"{region.region} is not back after {say.span(waited)} (limit "
+            f"{say.span(draft.plan.deadlines.restore)}): {record.result.message or 'no answer yet.'} "
+            "It is tried on; look at the region now.",
+            region=region.region,
+        )
+        draft.move_region(region.region, RegionTrigger.RESTORE_FAILED, reason)
+
+
+def _next_known_good(draft: Draft, region: RegionRollout, record: ActionRecord) -> None:
+    """A restore that failed is not repeated: the known good before it is tried, once each."""
+    tried = (*region.tried, record.action.version)
+    draft.set_region(region.region, tried=tried)
+    if (
+        region.phase is RegionPhase.RESTORE_FAILED
+        and way_back(draft, draft.rollout.region(region.region)) is None
+    ):
+        return
+    reason = say.plain(
+        "rollback.fallback",
+        f"{region.region} could not be restored to {record.action.version}: {record.result.message}",
+        region=region.region,
+    )
+    if region.phase is RegionPhase.UNREACHABLE:
+        draft.move_region(region.region, RegionTrigger.REACHABLE, reason)
+    restore(draft, region, reason)
+
+
+def _read_back(draft: Draft, region: RegionRollout, record: ActionRecord) -> None:
+    running = record.result.running
+    good = region.back_to.release.version if region.back_to else ""
+    if record.state is ActionState.SUCCEEDED:
+        draft.set_region(region.region, running=running, running_at=record.ended_at)
+    if record.state is ActionState.SUCCEEDED and reads_back(running, good, None, 100):
+        took = (draft.now - (draft.rollout.decided_at or draft.now)).total_seconds()
+        reason = say.plain(
+            "rollback.restored",
+            f"{region.region} was read back on {good}, {sum(running.values())} instances, "
+            f"{say.span(took)} after the decision.",
+            region=region.region,
+        )
+        draft.move_region(region.region, RegionTrigger.RESTORED, reason, restored_at=draft.now, weight=0)
+        owe_recovery(draft, region)
+    elif _verified(draft, region) >= RESTORE_AGAIN_AFTER and region.phase is RegionPhase.RESTORING:
+        shown = ", ".join(f"{n} × {v}" for v, n in sorted(running.items())) or "nothing"
+        text = f"{region.region} was restored and still shows {shown} instead of {good}: restoring again."
+        restore(draft, region, say.plain("rollback.not_read_back", text, region=region.region))
+    else:
+        order_verify(draft, region, verify_again_in(draft, region))
+
+
+def _all_restored(draft: Draft) -> None:
+    ending = draft.rollout.ending or Outcome.ROLLED_BACK
+    decided = draft.rollout.decided_at or draft.now
+    names = ", ".join(r.region for r in draft.rollout.touched if r.phase is RegionPhase.RESTORED)
+    versions = sorted(
+        {r.back_to.release.version for r in draft.rollout.touched if r.back_to and r.restored_at}
+    )
+    took = say.span((draft.now - decided).total_seconds())
+    # The reason of the decision stays what people read; this sentence goes into the history.
+    why = draft.rollout.reason
+    done = say.plain(
+        "rollback.done",
+        f"{names} read back on {', '.join(versions)}, {took} after the decision. Recovery goes on.",
+    )
+    draft.move(Trigger.ALL_RESTORED, done, outcome=ending)
+    draft.set(reason=why if why.code != "rollback.failed" else done)
+    draft.notify(f"{draft.rollout.release.service} {draft.rollout.release.version}: {done.text}")

@@ -1,0 +1,253 @@
+"""A decision in the making: the facts it rests on, and what it will write.
+
+What must not live here: any judgement of what is wise; see forward.py, back.py, intents.py and owed.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from rollout.core.actions import Action, ActionRecord
+from rollout.core.machine import RegionTrigger, Trigger, advance, advance_region
+from rollout.core.model import (
+    CONTROLLER,
+    ActionState,
+    Intent,
+    Judgement,
+    Kind,
+    KnownGood,
+    Obligation,
+    ObligationState,
+    Phase,
+    Reason,
+    RegionRollout,
+    Rollout,
+    Transition,
+)
+from rollout.core.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything known besides the rollout and its plan.
+
+    `others` are the other unfinished rollouts of the service, oldest first. `stopped_at` is when a rollback
+    stopped the service's automatic promotion. `known_good` and `generations` are per region.
+    """
+
+    judgement: Judgement = Judgement()
+    intents: tuple[Intent, ...] = ()
+    actions: tuple[ActionRecord, ...] = ()
+    obligations: tuple[Obligation, ...] = ()
+    others: tuple[Rollout, ...] = ()
+    stopped_at: datetime | None = None
+    stopped_by: str | None = None
+    known_good: Mapping[str, tuple[KnownGood, ...]] = field(default_factory=dict)
+    generations: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Everything that one decision writes, in one transaction.
+
+    `rollout` is the new state; its `version` is the one that was read, and the write is refused with
+    StaleWrite unless the row still has it. The store raises `version` by one. `claim` makes this rollout
+    the holder of the named regions (Conflict when another has one; a rollback takes those that another
+    rollout has not touched); a finished rollout holds none.
+    """
+
+    rollout: Rollout
+    transitions: tuple[Transition, ...] = ()
+    actions: tuple[ActionRecord, ...] = ()
+    drop_actions: tuple[str, ...] = ()  # keys of pending actions that are no longer wanted
+    intents_done: tuple[str, ...] = ()
+    intents_new: tuple[Intent, ...] = ()  # for OTHER rollouts, asked by the controller
+    obligations: tuple[Obligation, ...] = ()  # inserted or replaced by id
+    claim: tuple[str, ...] = ()
+    generations: Mapping[str, int] = field(default_factory=dict)  # region → new, must be higher
+    known_good: tuple[KnownGood, ...] = ()  # become the newest; the one before is kept
+    not_good: tuple[KnownGood, ...] = ()  # no longer known good
+    rolled_back: bool = False  # remember that this version was rolled back; stop automatic promotion
+
+
+class Draft:
+    """Collects one decision. Every change of a phase goes through the tables in machine.py."""
+
+    def __init__(self, rollout: Rollout, plan: Plan, facts: Facts, now: datetime) -> None:
+        self.rollout, self.plan, self.facts, self.now = rollout, plan, facts, now
+        self.transitions: list[Transition] = []
+        self.actions: list[ActionRecord] = []
+        self.dropped: set[str] = set()
+        self.intents_done: list[str] = []
+        self.intents_new: list[Intent] = []
+        self.claim: set[str] = set()
+        self.generations: dict[str, int] = {}
+        self.known_good: list[KnownGood] = []
+        self.not_good: list[KnownGood] = []
+        self.rolled_back = False
+        self._obligations = {o.id: o for o in facts.obligations}
+        self._changed_obligations: set[str] = set()
+        self._alarms: list[datetime] = []
+
+    # ------------------------------------------------------------------ reading
+
+    @property
+    def phase(self) -> Phase:
+        """Where the rollout stands now, in this draft."""
+        return self.rollout.phase
+
+    @property
+    def stage_regions(self) -> tuple[RegionRollout, ...]:
+        """The regions of the present stage."""
+        return tuple(r for r in self.rollout.regions if r.stage == self.rollout.stage)
+
+    @property
+    def all_actions(self) -> tuple[ActionRecord, ...]:
+        """Recorded before and in this draft, oldest first; dropped ones are left out."""
+        found = (*self.facts.actions, *self.actions)
+        return tuple(r for r in found if r.key not in self.dropped and r.state is not ActionState.DROPPED)
+
+    def newest(self, region: str, *kinds: Kind, obligation: str | None = None) -> ActionRecord | None:
+        """The newest action of these kinds in a region, under the region's present generation."""
+        generation = self.rollout.region(region).generation
+        for record in reversed(self.all_actions):
+            action = record.action
+            ours = action.region == region and action.kind in kinds and action.obligation == obligation
+            if ours and (obligation is not None or action.generation == generation):
+                return record
+        return None
+
+    @property
+    def obligations(self) -> tuple[Obligation, ...]:
+        """All obligations as they stand in this draft."""
+        return tuple(self._obligations.values())
+
+    def open_obligations(self) -> tuple[Obligation, ...]:
+        """Those still owed; an overdue one is."""
+        owed = (ObligationState.OPEN, ObligationState.OVERDUE)
+        return tuple(o for o in self.obligations if o.state in owed)
+
+    # ------------------------------------------------------------------ writing
+
+    def move(self, trigger: Trigger, reason: Reason, actor: str = CONTROLLER, **changes: Any) -> None:
+        """Move the rollout. Raises IllegalTransition."""
+        to = advance(self.rollout.phase, trigger)
+        self._record(None, self.rollout.phase, to, trigger, actor, reason)
+        since = self.now if to is not self.rollout.phase else self.rollout.since
+        self.set(phase=to, since=since, reason=reason, **changes)
+        if self.rollout.finished:
+            self.set(finished_at=self.now)
+
+    def move_region(self, region: str, trigger: RegionTrigger, reason: Reason, **changes: Any) -> None:
+        """Move one region. Raises IllegalTransition."""
+        old = self.rollout.region(region)
+        to = advance_region(region, old.phase, trigger)
+        self._record(region, old.phase, to, trigger, CONTROLLER, reason)
+        self.set_region(region, phase=to, since=self.now, **changes)
+
+    def set(self, **changes: Any) -> None:
+        """Change the rollout without a transition of its phase."""
+        self.rollout = replace(self.rollout, **changes)
+
+    def set_region(self, region: str, **changes: Any) -> None:
+        """Change one region without a transition of its phase."""
+        self.set(
+            regions=tuple(replace(r, **changes) if r.region == region else r for r in self.rollout.regions)
+        )
+
+    def raise_generation(self, region: str) -> int:
+        """A new fence for everything that is ordered in this region from now on."""
+        known = (self.facts.generations.get(region, 0), self.rollout.region(region).generation)
+        generation = max(*known, self.generations.get(region, 0)) + 1
+        self.generations[region] = generation
+        self.set_region(region, generation=generation)
+        return generation
+
+    def order(
+        self, action: Action, *, delay_s: float = 0.0, after: ActionRecord | None = None
+    ) -> ActionRecord:
+        """Record an action under the newest transition."""
+        prefix = f"{self.rollout.id}/{self.rollout.transitions}/"
+        taken = (*self.facts.actions, *self.actions)
+        index = sum(record.key.startswith(prefix) for record in taken)
+        due = self.now + timedelta(seconds=delay_s)
+        record = ActionRecord(
+            key=f"{prefix}{index}",
+            rollout_id=self.rollout.id,
+            action=action,
+            recorded_at=self.now,
+            due_at=due,
+            deadline=due + timedelta(seconds=action.within_s) if action.within_s else None,
+            after=after.key if after else None,
+        )
+        self.actions.append(record)
+        return record
+
+    def drop(self, record: ActionRecord) -> None:
+        """Take back an action that nobody wants any more."""
+        if record in self.actions:
+            self.actions.remove(record)
+        self.dropped.add(record.key)
+
+    def notify(self, text: str, *, urgent: bool = False) -> None:
+        """Tell people, through the outbox."""
+        self.order(
+            Action(
+                kind=Kind.NOTIFY,
+                region=None,
+                service=self.rollout.release.service,
+                details={"text": text, "urgent": urgent},
+            )
+        )
+
+    def owe(self, obligation: Obligation) -> None:
+        """Insert or change an obligation."""
+        self._obligations[obligation.id] = obligation
+        self._changed_obligations.add(obligation.id)
+
+    def wake_at(self, at: datetime) -> None:
+        """Look at this rollout again no later than `at`."""
+        self._alarms.append(at)
+
+    def wake_in(self, seconds: float) -> None:
+        """Look at this rollout again no later than in `seconds`."""
+        self.wake_at(self.now + timedelta(seconds=seconds))
+
+    def finish(self) -> Decision:
+        """The decision as a value."""
+        due = max(min(self._alarms), self.now) if self._alarms else None
+        self.set(next_due_at=due)
+        return Decision(
+            rollout=self.rollout,
+            transitions=tuple(self.transitions),
+            actions=tuple(self.actions),
+            drop_actions=tuple(sorted(self.dropped)),
+            intents_done=tuple(self.intents_done),
+            intents_new=tuple(self.intents_new),
+            obligations=tuple(self._obligations[i] for i in sorted(self._changed_obligations)),
+            claim=tuple(sorted(self.claim)),
+            generations=dict(self.generations),
+            known_good=tuple(self.known_good),
+            not_good=tuple(self.not_good),
+            rolled_back=self.rolled_back,
+        )
+
+    def _record(
+        self, region: str | None, from_: str, to: str, trigger: str, actor: str, reason: Reason
+    ) -> None:
+        number = self.rollout.transitions + 1
+        self.set(transitions=number)
+        self.transitions.append(
+            Transition(
+                rollout_id=self.rollout.id,
+                number=number,
+                at=self.now,
+                region=region,
+                from_phase=from_,
+                to_phase=to,
+                trigger=trigger,
+                actor=actor,
+                reason=reason,
+            )
+        )

@@ -1,0 +1,140 @@
+"""What people and pipelines asked for, in the order of asking. A word that no longer fits changes nothing."""
+
+from dataclasses import replace
+
+from rollout.core import reason as say
+from rollout.core.decide.back import roll_back
+from rollout.core.decide.draft import Draft
+from rollout.core.machine import PHASES, Trigger
+from rollout.core.model import (
+    ApprovalDecision,
+    Hold,
+    Intent,
+    IntentKind,
+    Outcome,
+    Phase,
+)
+
+
+def take_in(draft: Draft) -> None:
+    """Act on every intent, oldest first."""
+    for intent in draft.facts.intents:
+        draft.intents_done.append(intent.id)
+        _ACTS[intent.kind](draft, intent)
+
+
+def expire_hold(draft: Draft) -> None:
+    """A hold whose time is over: resume if its owner said so, else stay held and tell people."""
+    hold = draft.rollout.hold
+    if hold is None or hold.until is None or hold.expired:
+        return
+    if draft.now < hold.until:
+        draft.wake_at(hold.until)
+        return
+    lasted = say.span((draft.now - hold.since).total_seconds())
+    if hold.then == "resume":
+        _go_on(draft, hold.owner, f"The hold of {hold.owner} ended after {lasted}, as set: {hold.reason}")
+        return
+    text = (
+        f"The hold of {hold.owner} ended after {lasted} and nobody took over ({hold.reason}). It stays held: "
+        "resume it, hold it anew, or roll back."
+    )
+    draft.move(Trigger.HOLD_EXPIRED, say.plain("hold.expired", text), hold=replace(hold, expired=True))
+    draft.notify(text, urgent=True)
+
+
+def _allowed(draft: Draft, trigger: Trigger) -> bool:
+    return trigger in PHASES[draft.phase]
+
+
+def _by(intent: Intent, verb: str) -> str:
+    return f"{intent.actor} {verb}: {intent.reason}"
+
+
+def _approve(draft: Draft, intent: Intent) -> None:
+    _answer(draft, intent, "approve")
+
+
+def _answer(draft: Draft, intent: Intent, decision: str) -> None:
+    approval = draft.rollout.approval
+    if approval is None or intent.at < approval.asked_at:
+        return
+    if any(given.by == intent.actor for given in approval.decisions):
+        return
+    given = ApprovalDecision(by=intent.actor, decision=decision, reason=intent.reason, at=intent.at)
+    draft.set(approval=replace(approval, decisions=(*approval.decisions, given)))
+
+
+def _reject(draft: Draft, intent: Intent) -> None:
+    reason = say.plain("rejected", _by(intent, "rejected it"))
+    if draft.rollout.touched:
+        if _allowed(draft, Trigger.ROLLBACK):
+            roll_back(draft, Trigger.ROLLBACK, reason, ending=Outcome.REJECTED, actor=intent.actor)
+    elif _allowed(draft, Trigger.REJECT):
+        draft.move(Trigger.REJECT, reason, intent.actor, outcome=Outcome.REJECTED, approval=None, hold=None)
+
+
+def _hold(draft: Draft, intent: Intent) -> None:
+    if not _allowed(draft, Trigger.HOLD):
+        return
+    until = f" until {say.clock(intent.until)}, then {intent.then}" if intent.until else ""
+    hold = Hold(
+        owner=intent.actor, reason=intent.reason, since=draft.now, until=intent.until, then=intent.then
+    )
+    reason = say.plain("held", f"{intent.actor} holds it{until}: {intent.reason}")
+    draft.move(Trigger.HOLD, reason, intent.actor, hold=hold, approval=None)
+
+
+def _resume(draft: Draft, intent: Intent) -> None:
+    _go_on(draft, intent.actor, _by(intent, "resumed it"))
+
+
+def _go_on(draft: Draft, actor: str, text: str) -> None:
+    trigger = Trigger.RESUME if draft.rollout.touched else Trigger.REQUEUE
+    if not _allowed(draft, trigger):
+        return
+    draft.move(trigger, say.plain("resumed", text), actor, hold=None, resumed_at=draft.now)
+    for region in draft.rollout.regions:
+        if not region.touched:  # the way back is proven anew
+            draft.set_region(region.region, back_to=None, rehearsed=False)
+        elif region.bake_started_at is not None:  # a bake that was held begins anew
+            draft.set_region(region.region, bake_started_at=draft.now)
+
+
+def _rollback(draft: Draft, intent: Intent) -> None:
+    if draft.phase is Phase.ROLLING_BACK or not _allowed(draft, Trigger.ROLLBACK):
+        return
+    if not draft.rollout.touched:
+        _cancel(draft, intent)
+        return
+    reason = say.plain("rollback.asked", _by(intent, "asked to roll back"))
+    roll_back(draft, Trigger.ROLLBACK, reason, ending=Outcome.ABORTED, actor=intent.actor)
+
+
+def _cancel(draft: Draft, intent: Intent) -> None:
+    if draft.rollout.touched or not _allowed(draft, Trigger.CANCEL):
+        return
+    reason = say.plain("canceled", _by(intent, "canceled it"))
+    draft.move(Trigger.CANCEL, reason, intent.actor, outcome=Outcome.CANCELED, hold=None, approval=None)
+
+
+def _supersede(draft: Draft, intent: Intent) -> None:
+    reason = say.plain("superseded", intent.reason)
+    if draft.rollout.touched:
+        if _allowed(draft, Trigger.ROLLBACK) and not draft.rollout.finished:
+            roll_back(draft, Trigger.ROLLBACK, reason, ending=Outcome.SUPERSEDED, actor=intent.actor)
+    elif _allowed(draft, Trigger.SUPERSEDE):
+        draft.move(
+            Trigger.SUPERSEDE, reason, intent.actor, outcome=Outcome.SUPERSEDED, hold=None, approval=None
+        )
+
+
+_ACTS = {
+    IntentKind.APPROVE: _approve,
+    IntentKind.REJECT: _reject,
+    IntentKind.HOLD: _hold,
+    IntentKind.RESUME: _resume,
+    IntentKind.ROLLBACK: _rollback,
+    IntentKind.CANCEL: _cancel,
+    IntentKind.SUPERSEDE: _supersede,
+}

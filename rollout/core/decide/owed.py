@@ -1,0 +1,215 @@
+"""Obligations: watches after promotion and recovery after a rollback. They outlive the rollout."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from rollout.core import reason as say
+from rollout.core.actions import Action, ActionRecord
+from rollout.core.decide.draft import Draft
+from rollout.core.model import (
+    ActionState,
+    Kind,
+    Obligation,
+    ObligationKind,
+    ObligationState,
+    Phase,
+    Reason,
+    RegionRollout,
+    VerdictKind,
+)
+
+CLEAN_ROUNDS = 2  # looks in a row without stalled work that prove a recovery
+
+
+def owe_watches(draft: Draft, until: datetime) -> None:
+    """Open one watch for every region that the release reached."""
+    for region in draft.rollout.touched:
+        draft.owe(_new(draft, ObligationKind.WATCH, region.region, until))
+
+
+def owe_recovery(draft: Draft, region: RegionRollout) -> None:
+    """Open the recovery of a region that was just restored."""
+    until = draft.now + timedelta(seconds=draft.plan.recovery.within)
+    draft.owe(_new(draft, ObligationKind.RECOVERY, region.region, until))
+
+
+def pursue(draft: Draft) -> None:
+    """Take every open obligation one step further."""
+    for obligation in draft.open_obligations():
+        if obligation.kind is ObligationKind.WATCH:
+            _watch(draft, obligation)
+        else:
+            _recover(draft, obligation)
+
+
+def _new(draft: Draft, kind: ObligationKind, region: str, until: datetime) -> Obligation:
+    return Obligation(
+        id=f"{draft.rollout.id}/{kind}/{region}/{draft.rollout.transitions}",
+        rollout_id=draft.rollout.id,
+        service=draft.rollout.release.service,
+        region=region,
+        kind=kind,
+        since=draft.now,
+        until=until,
+    )
+
+
+# ------------------------------------------------------------------ watch
+
+
+def _watch(draft: Draft, watch: Obligation) -> None:
+    newer = _taken_over_by(draft, watch.region)
+    if newer:
+        reason = say.plain("watch.taken_over", f"{newer} runs in {watch.region} now.", region=watch.region)
+        _end(draft, watch, ObligationState.TAKEN_OVER, reason)
+        return
+    if draft.now < watch.until:
+        draft.wake_in(draft.plan.judging.interval)
+        return
+    problem = _blind(draft, watch.region)
+    if problem is None:
+        text = (
+            f"{watch.region} was watched for {say.span((draft.now - watch.since).total_seconds())}: no harm."
+        )
+        _end(draft, watch, ObligationState.MET, say.plain("watch.met", text, region=watch.region))
+        _release_holdback(draft, watch.region)
+    else:
+        _late(draft, watch, f"The watch of {watch.region} cannot end without data: {problem}")
+        draft.wake_in(draft.plan.judging.interval)
+
+
+def _taken_over_by(draft: Draft, region: str) -> str | None:
+    for other in draft.facts.others:
+        if other.created_at > draft.rollout.created_at and region in {r.region for r in other.touched}:
+            return other.id
+    return None
+
+
+def _blind(draft: Draft, region: str) -> str | None:
+    if region in draft.facts.judgement.errors:
+        return draft.facts.judgement.errors[region][0]
+    for verdict in draft.facts.judgement.of(region):
+        if verdict.kind is VerdictKind.NO_DATA:
+            return verdict.note or f"no samples of {verdict.signal}."
+    return None
+
+
+def _release_holdback(draft: Draft, name: str) -> None:
+    """The watch is over: the slice that was held back follows."""
+    region = draft.rollout.region(name)
+    if draft.phase is not Phase.SUCCEEDED or region.holdback_released or region.weight >= 100:
+        return
+    generation = draft.raise_generation(name)
+    release = draft.rollout.release
+    draft.set_region(name, holdback_released=True, weight=100)
+    draft.order(
+        Action(
+            kind=Kind.DEPLOY,
+            region=name,
+            service=release.service,
+            version=release.version,
+            artifact=release.artifact,
+            weight=100,
+            from_version=region.back_to.release.version if region.back_to else None,
+            generation=generation,
+            within_s=max(1, round(draft.plan.deadlines.deploy)),
+        )
+    )
+
+
+# ------------------------------------------------------------------ recovery
+
+
+def _recover(draft: Draft, owed: Obligation) -> None:
+    """Find stalled work, resume it, and look again until two looks in a row find none."""
+    if draft.now >= owed.until:
+        waited = say.span((draft.now - owed.since).total_seconds())
+        left = owed.progress.get("stalled", "unknown")
+        _late(draft, owed, f"{owed.region} has not recovered after {waited}: {left} items are still stalled.")
+        owed = next(o for o in draft.obligations if o.id == owed.id)
+    newest = draft.newest(owed.region, Kind.FIND_STALLED, Kind.RESUME_WORK, obligation=owed.id)
+    every = draft.plan.recovery.check_every
+    if newest is None:
+        _find(draft, owed, 0.0)
+    elif newest.open:
+        draft.wake_in(every)
+    elif newest.state is ActionState.FAILED or newest.action.kind is Kind.RESUME_WORK:
+        _note_resumed(draft, owed, newest)
+        _find(draft, owed, every)
+    else:
+        _look_at_found(draft, owed, newest)
+
+
+def _find(draft: Draft, owed: Obligation, delay_s: float) -> None:
+    draft.order(
+        _work_action(draft, owed, Kind.FIND_STALLED, stalled_after_s=draft.plan.recovery.stalled_after),
+        delay_s=delay_s,
+    )
+    draft.wake_in(max(delay_s, 1.0))
+
+
+def _work_action(draft: Draft, owed: Obligation, kind: Kind, **details: object) -> Action:
+    region = draft.rollout.region(owed.region)
+    return Action(
+        kind=kind,
+        region=owed.region,
+        service=owed.service,
+        version=region.back_to.release.version if region.back_to else "",
+        generation=region.generation,
+        details=details,
+        within_s=60,
+        obligation=owed.id,
+    )
+
+
+def _look_at_found(draft: Draft, owed: Obligation, found: ActionRecord) -> None:
+    details = found.result.details
+    items = list(details.get("items", ()))
+    oldest = float(details.get("oldest_age_s") or 0.0)
+    normal = not items and oldest <= draft.plan.recovery.stalled_after
+    clean = int(owed.progress.get("clean", 0)) + 1 if normal else 0
+    progress = {
+        **owed.progress,
+        "stalled": len(items),
+        "found": max(int(owed.progress.get("found", 0)), len(items)),
+        "backlog": details.get("backlog", 0),
+        "oldest_age_s": oldest,
+        "clean": clean,
+    }
+    owed = replace(owed, progress=progress)
+    draft.owe(owed)
+    if clean >= CLEAN_ROUNDS:
+        text = (
+            f"{owed.region} has recovered: {progress.get('resumed', 0)} stalled items were resumed, "
+            f"{progress['backlog']} are in work, the oldest for {say.span(oldest)}."
+        )
+        _end(draft, owed, ObligationState.MET, say.plain("recovery.met", text, region=owed.region))
+        draft.notify(f"{owed.service}: {text}")
+    elif items:
+        draft.order(_work_action(draft, owed, Kind.RESUME_WORK, items=items))
+        draft.wake_in(draft.plan.recovery.check_every)
+    else:
+        _find(draft, owed, draft.plan.recovery.check_every)
+
+
+def _note_resumed(draft: Draft, owed: Obligation, record: ActionRecord) -> None:
+    if record.action.kind is not Kind.RESUME_WORK:
+        return
+    resumed = int(owed.progress.get("resumed", 0)) + int(record.result.details.get("resumed", 0))
+    draft.owe(replace(owed, progress={**owed.progress, "resumed": resumed}))
+
+
+# ------------------------------------------------------------------ endings
+
+
+def _end(draft: Draft, owed: Obligation, state: ObligationState, reason: Reason) -> None:
+    draft.owe(replace(owed, state=state, ended_at=draft.now, reason=reason))
+
+
+def _late(draft: Draft, owed: Obligation, text: str) -> None:
+    """Past its time: people are paged once, and it goes on."""
+    if owed.state is ObligationState.OVERDUE:
+        return
+    reason = say.plain("obligation.overdue", text, region=owed.region)
+    draft.owe(replace(owed, state=ObligationState.OVERDUE, reason=reason))
+    draft.notify(text, urgent=True)

@@ -1,0 +1,50 @@
+"""How each version of the sample mail service behaves, as data; the rest of it knows no version."""
+
+from dataclasses import dataclass, replace
+from random import Random
+
+QUIET_S = (9.6, 14.4)  # uptime at which a process meets an expired key: never 3 times in 20 s
+FIRST_S = (0.0, 12.0)  # after the key's end, so that not all processes stop at once
+SIGNED_TOGETHER = 2  # sends that wait for a signature when a process stops
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """Times in seconds, as (least, most).
+
+    `signs_links`: link tracking with a signing key that ends some time after the version first started in a
+    region; from then on the process stops now and then in the middle of its work (incident A).
+    `fault`: crash (at start) | lie (about its version) | hang (accepts connections and never answers).
+    """
+
+    answer_s: tuple[float, float] = (0.004, 0.012)
+    work_s: tuple[float, float] = (0.025, 0.05)
+    signs_links: bool = False
+    fault: str = ""
+
+
+VERSIONS = {
+    "1.0.0": Behaviour(),
+    "1.1.0": Behaviour(answer_s=(0.003, 0.009), work_s=(0.02, 0.04)),
+    "1.2.0": Behaviour(answer_s=(0.003, 0.009), work_s=(0.02, 0.04), signs_links=True),
+    "1.2.1": Behaviour(answer_s=(0.003, 0.009), work_s=(0.02, 0.04)),
+}
+FAULTS = ("crash", "lie", "hang")
+
+
+class UnknownVersion(Exception):
+    """No such version was ever built."""
+
+
+def behaviour_of(version: str) -> Behaviour:
+    """The behaviour of `1.1.0`, or of `1.1.0-crash` and the like. Raises UnknownVersion."""
+    base, _, fault = version.partition("-")
+    if base not in VERSIONS or (fault and fault not in FAULTS):
+        known, faults = ", ".join(VERSIONS), ", -".join(FAULTS)
+        raise UnknownVersion(f"unknown version {version}; known: {known}, each also with -{faults}")
+    return replace(VERSIONS[base], fault=fault)
+
+
+def meets_expired_key_at(started_at: float, key_ends_at: float, chance: Random) -> float:
+    """When a process that signs links will need the key that has ended, in seconds of the same clock."""
+    return max(started_at + chance.uniform(*QUIET_S), key_ends_at + chance.uniform(*FIRST_S))

@@ -1,0 +1,371 @@
+"""Observe → decide → record → act. `tick()` is one look; the only writer of a phase.
+
+Observation, decision and effects are separate: a slow or dead target delays no other rollout, and
+whatever was recorded and not marked done is done again, with the same key, after a crash.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from rollout.config import Configuration
+from rollout.core.actions import GOING_BACK, ActionRecord, ActionResult
+from rollout.core.decide import Decision, Facts, decide
+from rollout.core.errors import OutsideError, PermanentError, RolloutError, StaleWrite, TransientError
+from rollout.core.judge import begin, hold_off, judge, update
+from rollout.core.judge.evidence import RegionEvidence
+from rollout.core.model import (
+    ActionState,
+    Instance,
+    Kind,
+    ObligationKind,
+    ObligationState,
+    Phase,
+    Region,
+    RegionPhase,
+    RegionRollout,
+    Service,
+    Signal,
+)
+from rollout.core.plan import Plan
+from rollout.ports import (
+    Ask,
+    Case,
+    Change,
+    Clock,
+    Deployer,
+    MetricSource,
+    Notice,
+    Notifier,
+    Observed,
+    Progress,
+    Reply,
+    Store,
+)
+
+log = structlog.get_logger(__name__)
+
+BATCH = 100  # rollouts and actions taken in one tick
+COLLECT_TIMEOUT_S = 5.0
+APPLY_TIMEOUT_S = 30.0
+POLL_S = 0.5  # before asking again about an action that is under way
+RETRY_S, RETRY_CAP_S, RETRY_BACK_CAP_S = 0.5, 15.0, 5.0  # going back is retried more often
+HISTORY_S = 6 * 3600  # of samples from before a release that calibrate its judge
+HISTORY_ROWS = 20_000
+FORGET_EVERY_S = 300.0
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+_JUDGED = (RegionPhase.DEPLOYING, RegionPhase.BAKING, RegionPhase.PASSED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """How often a region under a rollout is read, and which signals its plan judges."""
+
+    interval_s: float
+    signals: Mapping[str, Signal] = field(default_factory=dict)
+
+
+class Reconciler:
+    """Moves every rollout as far as the evidence allows."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        configuration: Callable[[], Configuration],
+        deployer: Callable[[Region], Deployer],
+        source: Callable[[Region], MetricSource],
+        notifier: Notifier,
+        collect_s: float = 10.0,
+        keep_s: float = 7 * 86400.0,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store, self._clock, self._configuration = store, clock, configuration
+        self._deployer, self._source, self._notifier = deployer, source, notifier
+        self._collect_s, self._keep_s = collect_s, keep_s
+        self.changed = changed
+        self._wanted: dict[tuple[str, str], _Wanted] = {}
+        self._doing: dict[str, asyncio.Task[None]] = {}
+        self._forgot_at: datetime | None = None
+
+    async def tick(self) -> None:
+        """One look at everything that is due. Raises StoreError when the database cannot be used."""
+        await self._observe()
+        for rollout_id in await self._store.due(self._clock.now(), BATCH):
+            await self._take_further(rollout_id)
+        await self._act()
+        await self._forget()
+
+    async def settle(self) -> None:
+        """Wait until every effect under way has come to an answer."""
+        while self._doing:
+            await asyncio.gather(*self._doing.values())
+
+    async def stop(self) -> None:
+        """Leave effects under way: they are recorded, and done again with the same key."""
+        for task in self._doing.values():
+            task.cancel()
+        await asyncio.gather(*self._doing.values(), return_exceptions=True)
+
+    # ------------------------------------------------------------------ observe
+
+    async def _observe(self) -> None:
+        now = self._clock.now()
+        known = {(o.service, o.region): o for o in await self._store.observed()}
+        due = []
+        for service in await self._store.services():
+            for region in self._regions_of(service):
+                old = known.get((service.name, region.name))
+                old = old or Observed(service=service.name, region=region.name)
+                every = self._wanted.get((service.name, region.name), _Wanted(interval_s=self._collect_s))
+                waited = (now - old.collected_at).total_seconds() if old.collected_at else NEVER.year
+                if waited >= min(every.interval_s, self._collect_s) - 0.05 or waited < 0:
+                    due.append(self._observe_one(service, region, old, every))
+        await asyncio.gather(*due)
+
+    def _regions_of(self, service: Service) -> list[Region]:
+        regions = self._configuration().regions
+        return [r for r in regions.values() if not service.regions or r.name in service.regions]
+
+    async def _observe_one(self, service: Service, region: Region, old: Observed, want: _Wanted) -> None:
+        """Read one service in one region; failing to ask is kept as an error, never as a sample."""
+        now = self._clock.now()
+        signals = {**self._configuration().signals_for(service), **want.signals}
+        running: Mapping[str, int] | None = None
+        try:
+            async with asyncio.timeout(COLLECT_TIMEOUT_S):
+                instances = await self._deployer(region).instances(service.name)
+                running = _count(instances)
+                reading = await self._source(region).collect(
+                    Ask(
+                        service=service.name,
+                        region=region.name,
+                        signals=tuple(s for s in signals.values() if region.source.kind in s.sources),
+                        instances=instances,
+                        cursor=old.cursor,
+                        now=now,
+                    )
+                )
+        except (OutsideError, TimeoutError) as error:
+            message = str(error) or f"no answer within {COLLECT_TIMEOUT_S:g} s."
+            seen = replace(
+                old, collected_at=now, error=message, error_since=old.error_since or now, problems=()
+            )
+            if not old.error:
+                log.warning("region cannot be asked", service=service.name, region=region.name, error=message)
+            await self._store.save_reading(seen, (), running)
+            return
+        seen = replace(
+            old,
+            cursor=reading.cursor,
+            collected_at=now,
+            error="",
+            error_since=None,
+            problems=reading.problems[:20],
+        )
+        await self._store.save_reading(seen, reading.samples, running)
+
+    # ------------------------------------------------------------------ decide and record
+
+    async def _take_further(self, rollout_id: str) -> None:
+        try:
+            await self._decide(rollout_id)
+        except StaleWrite:
+            log.info("somebody else wrote first; looking again", rollout_id=rollout_id)
+        except RolloutError as error:
+            log.warning("rollout not taken further", rollout_id=rollout_id, error=str(error))
+
+    async def _decide(self, rollout_id: str) -> None:
+        case = await self._store.case(rollout_id)
+        now = self._clock.now()
+        evidence = {r.region: await self._evidence(case, r) for r in _judged(case)}
+        facts = await self._facts(case, evidence, now)
+        decision = decide(case.rollout, case.plan, facts, now)
+        changed = {name: new for name, new in evidence.items() if new != case.evidence.get(name)}
+        await self._store.commit(_change(decision, changed))
+        self._remember(case.plan, decision)
+        for row in decision.transitions:
+            log.info(
+                row.trigger,
+                rollout_id=rollout_id,
+                region=row.region,
+                phase=row.to_phase,
+                actor=row.actor,
+                reason=row.reason.text,
+            )
+
+    async def _evidence(self, case: Case, region: RegionRollout) -> RegionEvidence:
+        """Take in every stored sample that this region's evidence has not seen, each once."""
+        service = case.rollout.release.service
+        evidence = case.evidence.get(region.region) or await self._begin(case, region)
+        evidence = hold_off(evidence, region.judge_from or NEVER)
+        while fresh := await self._store.samples(service, region.region, after=evidence.seen):
+            evidence = update(case.plan, evidence, fresh)
+            evidence = replace(evidence, seen=fresh[-1][0])
+        return evidence
+
+    async def _begin(self, case: Case, region: RegionRollout) -> RegionEvidence:
+        touched_at = region.touched_at or self._clock.now()
+        past = await self._store.samples(
+            case.rollout.release.service,
+            region.region,
+            since=touched_at - timedelta(seconds=HISTORY_S),
+            limit=HISTORY_ROWS,
+        )
+        before = [(number, sample) for number, sample in past if sample.time <= touched_at]
+        begun = begin(
+            case.plan,
+            region=region.region,
+            candidate=case.rollout.release.version,
+            baseline=region.back_to.release.version if region.back_to else "",
+            now=touched_at,
+            history=[sample for _, sample in before],
+        )
+        return replace(begun, seen=before[-1][0] if before else 0)
+
+    async def _facts(self, case: Case, evidence: Mapping[str, RegionEvidence], now: datetime) -> Facts:
+        name = case.rollout.release.service
+        service = await self._store.service(name)
+        regions = {known.region: known for known in await self._store.service_regions(name)}
+        errors = {
+            o.region: (o.error, o.error_since)
+            for o in await self._store.observed()
+            if o.service == name and o.region in evidence and o.error_since
+        }
+        return Facts(
+            judgement=judge(case.plan, evidence, now, errors),
+            intents=case.intents,
+            actions=case.actions,
+            obligations=case.obligations,
+            others=tuple(o for o in await self._store.active(name) if o.id != case.rollout.id),
+            stopped_at=service.stopped_at,
+            stopped_by=service.stopped_by,
+            known_good={region: known.known_good for region, known in regions.items()},
+            generations={region: known.generation for region, known in regions.items()},
+        )
+
+    def _remember(self, plan: Plan, decision: Decision) -> None:
+        """Read the regions of a rollout that is under way, or watched, as often as its plan says."""
+        rollout = decision.rollout
+        for region in plan.regions:
+            key = (rollout.release.service, region)
+            if rollout.next_due_at is not None:
+                self._wanted[key] = _Wanted(interval_s=plan.judging.interval, signals=plan.signals)
+            else:
+                self._wanted.pop(key, None)
+
+    # ------------------------------------------------------------------ act
+
+    async def _act(self) -> None:
+        for record in await self._store.due_actions(self._clock.now(), BATCH):
+            if record.key not in self._doing:
+                task = asyncio.create_task(self._do(record), name=record.key)
+                self._doing[record.key] = task
+                task.add_done_callback(lambda done: self._doing.pop(done.get_name(), None))
+
+    async def _do(self, record: ActionRecord) -> None:
+        """One attempt at one action, and its result recorded."""
+        try:
+            ended = await self._attempt(record)
+            await self._store.save_action(ended)
+            if not ended.open:
+                self.changed()
+        except RolloutError as error:
+            log.warning("action not recorded; it is done again", key=record.key, error=str(error))
+        except Exception:
+            log.exception("action failed in a way that nobody foresaw; it is done again", key=record.key)
+
+    async def _attempt(self, record: ActionRecord) -> ActionRecord:
+        record = replace(record, attempts=record.attempts + 1)
+        try:
+            async with asyncio.timeout(APPLY_TIMEOUT_S):
+                reply = await self._apply(record)
+        except PermanentError as error:
+            return _ended(record, ActionState.FAILED, ActionResult(message=str(error)), self._clock.now())
+        except (TransientError, TimeoutError) as error:
+            message = str(error) or f"no answer within {APPLY_TIMEOUT_S:g} s."
+            return _again(record, message, self._clock.now(), unreachable=True)
+        if reply.progress is Progress.RUNNING:
+            return _again(record, reply.result.message, self._clock.now(), unreachable=False)
+        good = reply.progress is Progress.SUCCEEDED
+        state = ActionState.SUCCEEDED if good else ActionState.FAILED
+        return _ended(record, state, reply.result, self._clock.now())
+
+    async def _apply(self, record: ActionRecord) -> Reply:
+        action = record.action
+        if action.kind is Kind.NOTIFY:
+            await self._notifier.send(
+                Notice(
+                    key=record.key,
+                    rollout_id=record.rollout_id,
+                    service=action.service,
+                    text=str(action.details["text"]),
+                    urgent=bool(action.details["urgent"]),
+                )
+            )
+            return Reply(progress=Progress.SUCCEEDED)
+        deployer = self._deployer(await self._region(record))
+        if action.kind not in deployer.supports:
+            raise PermanentError(f"The deployer of {action.region} has no '{action.kind}'.")
+        return await deployer.apply(record.key, action)
+
+    async def _region(self, record: ActionRecord) -> Region:
+        """The region as configured now; one that was removed since is taken from the plan."""
+        name = record.action.region or ""
+        found = self._configuration().regions.get(name)
+        return found or (await self._store.case(record.rollout_id)).plan.regions[name]
+
+    async def _forget(self) -> None:
+        now = self._clock.now()
+        if self._forgot_at and (now - self._forgot_at).total_seconds() < FORGET_EVERY_S:
+            return
+        self._forgot_at = now
+        await self._store.forget_samples(now - timedelta(seconds=self._keep_s))
+
+
+def _judged(case: Case) -> list[RegionRollout]:
+    """The regions whose health this rollout answers for now."""
+    rollout = case.rollout
+    if rollout.phase is Phase.SUCCEEDED:
+        owed = (ObligationState.OPEN, ObligationState.OVERDUE)
+        open_ = {o.region for o in case.obligations if o.kind is ObligationKind.WATCH and o.state in owed}
+        return [r for r in rollout.regions if r.region in open_]
+    if rollout.finished:
+        return []
+    return [r for r in rollout.touched if r.phase in _JUDGED]
+
+
+def _change(decision: Decision, evidence: Mapping[str, RegionEvidence]) -> Change:
+    written = {f.name: getattr(decision, f.name) for f in fields(Decision)}
+    return Change(**written, evidence=evidence)
+
+
+def _count(instances: tuple[Instance, ...]) -> Mapping[str, int]:
+    counts: dict[str, int] = {}
+    for instance in instances:
+        counts[instance.version] = counts.get(instance.version, 0) + 1
+    return counts
+
+
+def _ended(record: ActionRecord, state: ActionState, result: ActionResult, now: datetime) -> ActionRecord:
+    return replace(record, state=state, result=result, ended_at=now, unreachable_since=None)
+
+
+def _again(record: ActionRecord, message: str, now: datetime, *, unreachable: bool) -> ActionRecord:
+    """Ask again later, unless its deadline has passed."""
+    if record.deadline and now >= record.deadline:
+        took = (now - record.recorded_at).total_seconds()
+        text = f"not done within {took:.0f} s. {message}"
+        return _ended(record, ActionState.FAILED, ActionResult(message=text), now)
+    cap = RETRY_BACK_CAP_S if record.action.kind in GOING_BACK else RETRY_CAP_S
+    wait = min(cap, RETRY_S * 2.0 ** min(record.attempts, 10)) if unreachable else POLL_S
+    return replace(
+        record,
+        due_at=now + timedelta(seconds=wait),
+        result=ActionResult(message=message),
+        unreachable_since=(record.unreachable_since or now) if unreachable else None,
+    )

@@ -1,0 +1,99 @@
+"""The heartbeat: the only file that knows APScheduler. No job store: the database is the queue.
+
+One job calls `tick` every few seconds; deleting it and starting again changes latency only. Jobs never
+expire (`misfire_grace_time=None`), never pile up (`coalesce`, one instance), and times are UTC.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from rollout.config import ConfigurationFiles
+from rollout.core.errors import InvalidInput
+from rollout.ports import Clock
+from rollout.reconciler import Reconciler
+
+log = structlog.get_logger(__name__)
+
+DEAD_AFTER_S = 15.0
+_JOB = "tick"
+
+
+class Heartbeat:
+    """Calls the reconciler, again at once after `wake`, and reloads changed configuration files."""
+
+    def __init__(
+        self, reconciler: Reconciler, files: ConfigurationFiles, clock: Clock, *, tick_s: float
+    ) -> None:
+        self._reconciler, self._files, self._clock, self._tick_s = reconciler, files, clock, tick_s
+        self._again = self._ticking = False
+        self._started_at: datetime | None = None
+        self._reload_error = ""
+        self.last_tick: datetime | None = None
+        self._scheduler = AsyncIOScheduler(
+            timezone=UTC,
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        )
+        self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+
+    async def start(self) -> None:
+        """Begin to beat, the first time at once."""
+        self._started_at = self._clock.now()
+        self._scheduler.add_job(
+            self._beat, "interval", seconds=self._tick_s, id=_JOB, next_run_time=self._started_at
+        )
+        self._scheduler.start()
+
+    async def stop(self) -> None:
+        """Stop beating; what is due stays recorded."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    def wake(self) -> None:
+        """Beat now. During a beat: once more right after it."""
+        if self._ticking:
+            self._again = True
+        elif self._scheduler.running:
+            self._scheduler.modify_job(_JOB, next_run_time=self._clock.now())
+
+    def alive(self) -> bool:
+        """Whether a whole tick ended within the last 15 s (or the start is not longer ago)."""
+        last = self.last_tick or self._started_at
+        limit = max(DEAD_AFTER_S, 5 * self._tick_s)
+        return last is not None and (self._clock.now() - last).total_seconds() <= limit
+
+    @property
+    def reload_error(self) -> str:
+        """Why the newest configuration on disk is not in use, or empty."""
+        return self._reload_error
+
+    async def _beat(self) -> None:
+        self._ticking = True
+        try:
+            self._again = True
+            while self._again:
+                self._again = False
+                self._reload()
+                await self._reconciler.tick()
+                self.last_tick = self._clock.now()
+        finally:
+            self._ticking = False
+
+    def _reload(self) -> None:
+        if not self._files.changed():
+            return
+        try:
+            if self._files.reload() is not None:
+                log.info("configuration reloaded", digest=self._files.current.digest[:12])
+            self._reload_error = ""
+        except InvalidInput as error:
+            self._reload_error = self._files.kept(error)
+            log.error(self._reload_error)
+
+
+def _report(event: JobEvent) -> None:
+    error: Any = getattr(event, "exception", None)
+    log.error("heartbeat missed a beat", code=event.code, error=str(error) if error else "")

@@ -1,0 +1,135 @@
+"""Settings of one process, from flags or the environment (ROLLOUT_*); docs/settings.md lists them all."""
+
+import ipaddress
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+import rollout
+from rollout.core.errors import InvalidInput, Problem
+from rollout.explain import explain
+
+_PREFIX = "ROLLOUT_"
+DEFAULT_POSITION = Path(rollout.__file__).parent
+
+
+def default_directory() -> Path:
+    """Where the configuration is when nobody says: here, else the wheel's defaults, else the repository."""
+    here = Path.cwd()
+    choices = (here, DEFAULT_POSITION / "defaults")
+    return next((path for path in choices if (path / "regions.yaml").is_file()), DEFAULT_POSITION.parent)
+
+
+class Settings(BaseSettings):
+    """Frozen once read. Read it with `load_settings`, which says what is wrong in words."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, allow_inf_nan=False
+    )
+
+    config: Path = Field(
+        default_factory=default_directory, description="Directory with regions.yaml and policies/."
+    )
+    data: Path = Field(
+        default=Path("var"), description="Directory for the database and other files that are kept."
+    )
+    database_url: str = Field(
+        default="",
+        repr=False,
+        description="SQLAlchemy URL of the database; empty is SQLite in the data directory.",
+    )
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address to listen on; see allow_remote."
+    )
+    port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    allow_remote: bool = Field(
+        default=False,
+        description="Permit a host that other machines reach; only behind TLS and a proxy.",
+    )
+    url: str = Field(
+        default="",
+        pattern=r"^$|^https?://[^\s/]+[^\s]*$",
+        description="Public URL of the server: in links that it sends, and what the CLI talks to; "
+        "empty is http://host:port.",
+    )
+    tick_s: float = Field(
+        default=1.0, ge=0.05, le=60, description="Seconds between two looks for work that is due."
+    )
+    collect_s: float = Field(
+        default=10.0, ge=1, le=3600, description="Seconds between two readings of a region without a rollout."
+    )
+    samples_keep_s: float = Field(
+        default=7 * 86400.0, ge=3600, description="Seconds for which samples are kept; 7 days."
+    )
+    token: SecretStr | None = Field(
+        default=None, description="Bearer token of the CLI; token_file keeps it out of the environment."
+    )
+    token_file: Path | None = Field(default=None, description="File with the bearer token of the CLI.")
+    log_format: Literal["auto", "json", "pretty"] = Field(
+        default="auto", description="Form of log lines: json, pretty, or auto (pretty on a terminal)."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _absolute(cls, values: Any) -> Any:
+        """Make directories absolute, so that a later change of directory moves nothing."""
+        data = Path(values.get("data") or "var").absolute()
+        found = {**values, "data": data}
+        if values.get("config"):
+            found["config"] = Path(values["config"]).absolute()
+        found["database_url"] = values.get("database_url") or f"sqlite:///{data / 'rollout.db'}"
+        return found
+
+    @property
+    def revisions(self) -> Path:
+        """The file that numbers the revisions of policies."""
+        return self.data / "policy-revisions.json"
+
+    @property
+    def public_url(self) -> str:
+        """`url`, or what the host and port make, without a slash at the end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.url or f"http://{host}:{self.port}").rstrip("/")
+
+    def bearer_token(self) -> str | None:
+        """Return `token`, else what `token_file` holds. Raises InvalidInput when that cannot be read."""
+        if self.token is not None:
+            return self.token.get_secret_value()
+        if self.token_file is None:
+            return None
+        try:
+            return self.token_file.read_text(encoding="utf-8").strip() or None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(
+                f"The token file {self.token_file} cannot be read: {error}. Mend it, or set ROLLOUT_TOKEN."
+            ) from error
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Take `flags` (None is not given), else the environment, else defaults. Raises InvalidInput."""
+    try:
+        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        problems = tuple(
+            Problem(f"{_PREFIX}{problem.place.upper()}", problem.message)
+            for problem in explain(error, Settings)
+        )
+        raise InvalidInput("The settings cannot be used.", problems) from error
+    if not settings.allow_remote and not _loopback(settings.host):
+        raise InvalidInput(
+            f"Other machines could reach the host {settings.host}, without TLS. Listen on 127.0.0.1, "
+            "or put a proxy with TLS in front and set ROLLOUT_ALLOW_REMOTE=true.",
+            (Problem("ROLLOUT_HOST", f"'{settings.host}' is not an address of this machine alone"),),
+        )
+    return settings
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,123 @@
+"""Prometheus text format, read strictly: what is cut off, malformed or not such text is refused whole.
+
+Nothing here knows HTTP or signals. Every refusal is a TransientError whose text completes the sentence
+"instance a of version 2.0 …", since the next answer of the same instance may well be good.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from rollout.core.errors import TransientError
+
+LONGEST_LINE = 16_384  # characters; the parser needs quadratic time on one line with many escaped quotes
+
+_ENDINGS = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}  # of the series of a metric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One line of the text. `timestamp` (seconds since the epoch) is set only where the line has its own."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+    timestamp: float | None = None
+
+    @property
+    def key(self) -> str:
+        """The series as people write it: `requests_total{status="200"}`."""
+        labels = ",".join(f'{name}="{value}"' for name, value in sorted(self.labels.items()))
+        return f"{self.name}{{{labels}}}" if labels else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Exposition:
+    """Everything that one instance exposes, by name. A metric that is declared and has no series is empty."""
+
+    series: Mapping[str, tuple[Series, ...]] = field(default_factory=dict)
+
+    def named(self, metric: str) -> tuple[Series, ...] | None:
+        """The series of `metric`, with or without `_total`, or None where there is no such metric at all."""
+        return next((self.series[name] for name in _spellings(metric) if name in self.series), None)
+
+    def of_version(self, label: str, version: str, metrics: Iterable[str]) -> "Exposition":
+        """Only the series of `metrics` that speak for `version`: labelled so, or not labelled at all.
+
+        Raises TransientError when they carry only labels of other versions. Labels of other metrics say
+        nothing: `python_info` has a version too, and means another one.
+        """
+        found = {name: series for name in metrics if (series := self.named(name)) is not None}
+        seen = {one.labels[label] for series in found.values() for one in series if label in one.labels}
+        if seen and version not in seen:
+            others = ", ".join(sorted(seen))
+            raise TransientError(
+                f"says that it runs version {others[:80]}, but its deployer says {version}; "
+                "none of its numbers count"
+            )
+        return Exposition(
+            {
+                name: tuple(one for one in series if one.labels.get(label, version) == version)
+                for name, series in found.items()
+            }
+        )
+
+
+def parse(body: bytes) -> Exposition:
+    """Read one whole answer. Raises TransientError saying what is wrong with it."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise TransientError(f"answered bytes that are not UTF-8, from byte {error.start} on") from error
+    if not text.strip():
+        raise TransientError("answered nothing")
+    if not text.endswith("\n"):
+        raise TransientError("answered text that ends inside a line, so it was cut off")
+    if any(len(line) > LONGEST_LINE for line in text.split("\n")):
+        raise TransientError(f"answered a line of more than {LONGEST_LINE} characters")
+    try:
+        return _parsed(text)
+    except Exception as error:  # the parser says bad input with whatever its code runs into
+        raise TransientError(f"answered text that is not Prometheus format: {str(error)[:80]}") from error
+
+
+def _parsed(text: str) -> Exposition:
+    found: dict[str, list[Series]] = {}
+    for family in text_string_to_metric_families(text):
+        if not family.samples:
+            found.update({family.name + end: [] for end in _ENDINGS.get(family.type, ("",))})
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append(
+                Series(
+                    name=sample.name,
+                    labels=sample.labels,
+                    value=float(sample.value),
+                    timestamp=None if sample.timestamp is None else float(sample.timestamp),
+                )
+            )
+    return Exposition({name: tuple(series) for name, series in found.items()})
+
+
+def _spellings(metric: str) -> tuple[str, str]:
+    """The parser shows a counter with `_total`, whether or not it was written so."""
+    return metric, f"{metric}_total"
+
+
+def refuse_broken(series: Collection[Series], *, counts: bool, after: float | None) -> None:
+    """Raise TransientError for the first series that is no evidence.
+
+    That is: not a finite number, below zero although it `counts`, stated twice, or measured, by its own
+    timestamp, not `after` the last reading.
+    """
+    seen: set[str] = set()
+    for one in series:
+        if not math.isfinite(one.value) or (counts and one.value < 0):
+            wanted = "a count" if counts else "a number"
+            raise TransientError(f"exposes {one.key[:160]} as {one.value:g}, which is not {wanted}")
+        if one.key in seen:
+            raise TransientError(f"exposes {one.key[:160]} twice")
+        if one.timestamp is not None and after is not None and not one.timestamp > after:
+            raise TransientError(f"exposes {one.key[:160]} as of a time before the last reading: stale")
+        seen.add(one.key)

@@ -1,0 +1,114 @@
+"""What the source `scrape` remembers between two readings, and the differences that it makes of it.
+
+It is stored as JSON by the caller, so that a restart of the controller loses and repeats nothing.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+JITTER_S = 0.5  # two looks at one process may disagree on when it started by this much
+KEPT = timedelta(hours=1)  # how long an instance that is no longer listed is remembered
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Restarts(_Stored):
+    """How far the restarts of one instance are counted.
+
+    `start` is the process's own start time (None: not known yet), `count` what the deployer counted, `at`
+    until when instance-hours are counted. `lead` is what was counted from one of the two and may still
+    arrive from the other: above zero from the start time, below zero from the deployer.
+    """
+
+    start: float | None
+    count: int
+    lead: int = 0
+    at: datetime
+
+    def since(self, start: float | None, count: int, now: datetime) -> tuple[int, "Restarts"]:
+        """The new restarts, and what to remember. `start` is None when the instance could not be asked.
+
+        Both witnesses may have seen the same restart, in either order, so the larger number counts.
+        """
+        moved = start is not None and self.start is not None and start > self.start + JITTER_S
+        counted = max(0, count - self.count)
+        new = max(int(moved) + min(self.lead, 0), counted - max(self.lead, 0), 0)
+        if start is not None:
+            lead = max(0, new - counted)
+        elif new:
+            lead = -1
+        else:
+            lead = max(0, self.lead - counted) if self.lead > 0 else self.lead
+        known = start is not None or new > 0
+        return new, Restarts(
+            start=self.start if start is None else start,
+            count=count,
+            lead=lead,
+            at=now if known else self.at,
+        )
+
+
+class Remembered(_Stored):
+    """One instance while it ran one version. `start` is None until it could be asked for the first time.
+
+    `counters` and `restarts` are by the key of how a signal is read.
+    """
+
+    version: str
+    seen: datetime
+    start: float | None = None
+    counters: dict[str, dict[str, float]] = Field(default_factory=dict)
+    restarts: dict[str, Restarts] = Field(default_factory=dict)
+
+    def increase(
+        self, key: str, values: Mapping[str, float], start: float, last: datetime | None
+    ) -> dict[str, float] | None:
+        """How much each counter rose since it was read last, and remember `values`.
+
+        A process that started after the `last` reading, or after this instance was read last, counted
+        everything since then. None: counted before anybody looked, so the increase is not known.
+        """
+        new_process = self.start is not None and start > self.start + JITTER_S
+        old = {} if new_process else self.counters.get(key)
+        self.counters[key] = {**(old or {}), **values}
+        if old is None and (last is None or start <= last.timestamp()):
+            return None
+        before = old or {}
+        return {name: _rise(before.get(name, 0.0), value) for name, value in values.items()}
+
+
+class Cursor(_Stored):
+    """Everything that is remembered of one service in one region. `at` is the time of the last reading."""
+
+    at: datetime | None = None
+    instances: dict[str, Remembered] = Field(default_factory=dict)
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any]) -> "Cursor | None":
+        """Read what an earlier reading returned; None when it is of another source or release of this one."""
+        try:
+            return cls.model_validate(dict(stored))
+        except ValidationError:
+            return None
+
+    def remembered(self, instance: str, version: str, now: datetime) -> Remembered:
+        """What is known of `instance`, as seen `now`; another version in the same slot begins anew."""
+        known = self.instances.get(instance)
+        if known is None or known.version != version:
+            return Remembered(version=version, seen=now)
+        return known.model_copy(deep=True, update={"seen": now})
+
+    def next(self, now: datetime, read: Mapping[str, Remembered]) -> dict[str, Any]:
+        """The cursor after a reading, as JSON values; instances not seen for an hour are forgotten."""
+        recent = {name: known for name, known in self.instances.items() if now - known.seen <= KEPT}
+        return Cursor(at=now, instances={**recent, **read}).model_dump(mode="json")
+
+
+def _rise(before: float, value: float) -> float:
+    """A counter that fell began again at zero, so all of it is new."""
+    return value - before if value >= before else value

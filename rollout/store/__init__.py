@@ -1,0 +1,9 @@
+"""Everything that outlives a process: tables, mapping row ↔ noun, the SQL store, migrations.
+
+Nothing here knows what is allowed or wise. Start with `open_store(url)`.
+"""
+
+from rollout.store.running import OneThread, Run, inline
+from rollout.store.sql import SqlStore, open_store
+
+__all__ = ["OneThread", "Run", "SqlStore", "inline", "open_store"]

@@ -1,0 +1,60 @@
+"""Bringing the schema up to date, inside one transaction that holds the writer's lock.
+
+Each change of tables.py is a file in versions/, written by hand and never edited once released.
+"""
+
+import threading
+from pathlib import Path
+
+import structlog
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from rollout.core.errors import StoreError
+from rollout.store.engine import APPLICATION_ID, Database
+from rollout.store.faults import explained
+
+_ONE_AT_A_TIME = threading.Lock()  # Alembic keeps the migration under way in module globals
+log = structlog.get_logger(__name__)
+
+
+def upgrade(database: Database) -> None:
+    """Bring the schema to the newest version this program knows; two processes may do so together.
+
+    Raises StoreError when a newer program wrote the schema, or the database cannot be used.
+    """
+    try:
+        # BEGIN IMMEDIATE: a second process waits here, and then finds nothing left to do.
+        with _ONE_AT_A_TIME, database.write.begin() as conn:
+            _upgrade(database.path, conn)
+    except DBAPIError as error:
+        raise explained(database.path, error) from error
+
+
+def _upgrade(path: Path, conn: Connection) -> None:
+    config = _config(conn)
+    scripts = ScriptDirectory.from_config(config)
+    newest = scripts.get_current_head()
+    present = MigrationContext.configure(conn).get_current_revision()
+    if present == newest:
+        return
+    if present is not None and present not in {script.revision for script in scripts.walk_revisions()}:
+        raise StoreError(
+            f"The database '{path}' was written by a newer version of this program: its schema is "
+            f"'{present}', and this one knows up to '{newest}'. It was not touched; install the newer "
+            "program, or restore the backup that was made before its first start."
+        )
+    conn.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+    command.upgrade(config, "head")
+    log.info("database schema upgraded", path=str(path), before=present, now=newest)
+
+
+def _config(conn: Connection) -> Config:
+    config = Config(attributes={"connection": conn})
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config

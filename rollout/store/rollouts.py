@@ -1,0 +1,170 @@
+"""Rollouts and their history: reading, adding, asking and waking. Writing a decision is commit.py."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, or_, select, update
+
+from rollout.core.errors import Conflict, NotFound
+from rollout.core.model import FINISHED, Intent, Phase, RegionRollout, Rollout, Transition
+from rollout.core.plan import Plan
+from rollout.ports import Case, Event
+from rollout.store import mapping, tables
+from rollout.store.writing import add as insert_rows
+
+_R = tables.rollouts
+ACTIONS_SEEN = 400  # the newest of a rollout that a decision is given
+
+_IS = _R.c.id == bindparam("rollout_id")
+_ROLLOUT = select(_R).where(_IS)
+_REGIONS = (
+    select(tables.regions)
+    .where(tables.regions.c.rollout_id.in_(bindparam("ids", expanding=True)))
+    .order_by(tables.regions.c.rollout_id, tables.regions.c.position)
+)
+_PLAN = select(tables.plans).where(tables.plans.c.rollout_id == bindparam("rollout_id"))
+_INTENTS = (
+    select(tables.intents)
+    .where(tables.intents.c.rollout_id == bindparam("rollout_id"), ~tables.intents.c.done)
+    .order_by(tables.intents.c.at, tables.intents.c.sequence)
+)
+_ACTIONS = (
+    select(tables.actions)
+    .where(tables.actions.c.rollout_id == bindparam("rollout_id"))
+    .order_by(tables.actions.c.sequence.desc())
+    .limit(ACTIONS_SEEN)
+)
+_OBLIGATIONS = (
+    select(tables.obligations)
+    .where(tables.obligations.c.rollout_id == bindparam("rollout_id"))
+    .order_by(tables.obligations.c.since, tables.obligations.c.id)
+)
+_EVIDENCE = select(tables.evidence).where(tables.evidence.c.rollout_id == bindparam("rollout_id"))
+_WAKE_AT = bindparam("wake_at", type_=_R.c.next_due_at.type)
+_SOONER = case((_R.c.next_due_at <= _WAKE_AT, _R.c.next_due_at), else_=_WAKE_AT)  # null is never sooner
+_WAKE = update(_R).where(_IS).values(wakes=_R.c.wakes + 1, next_due_at=_SOONER)
+
+
+def due(conn: Connection, now: datetime, limit: int) -> tuple[str, ...]:
+    """Ids of rollouts that want to be looked at, the longest overdue first."""
+    found = select(_R.c.id).where(_R.c.next_due_at <= now).order_by(_R.c.next_due_at, _R.c.id).limit(limit)
+    return tuple(conn.scalars(found))
+
+
+def facts(conn: Connection, rollout_id: str) -> Case:
+    """One rollout with everything that a decision needs. Raises NotFound."""
+    key = {"rollout_id": rollout_id}
+    rollout = one(conn, rollout_id)
+    newest_first = conn.execute(_ACTIONS, key).all()
+    return Case(
+        rollout=rollout,
+        plan=mapping.PLAN.noun(conn.execute(_PLAN, key).one()),
+        intents=tuple(mapping.INTENT.noun(row) for row in conn.execute(_INTENTS, key)),
+        actions=tuple(mapping.ACTION.noun(row) for row in reversed(newest_first)),
+        obligations=tuple(mapping.OBLIGATION.noun(row) for row in conn.execute(_OBLIGATIONS, key)),
+        evidence={row.region: mapping.EVIDENCE.noun(row) for row in conn.execute(_EVIDENCE, key)},
+    )
+
+
+def one(conn: Connection, rollout_id: str) -> Rollout:
+    """One rollout. Raises NotFound."""
+    row = conn.execute(_ROLLOUT, {"rollout_id": rollout_id}).one_or_none()
+    if row is None:
+        raise NotFound("rollout", rollout_id)
+    regions = conn.execute(_REGIONS, {"ids": [rollout_id]})
+    return mapping.ROLLOUT.noun(row, regions=tuple(mapping.REGION.noun(found) for found in regions))
+
+
+def find(conn: Connection, prefix: str) -> str:
+    """The id that begins with `prefix`. Raises NotFound for none, Conflict for several."""
+    if not prefix:
+        raise NotFound("rollout", prefix)
+    after = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    within = and_(_R.c.id >= prefix, _R.c.id < after)
+    ids: tuple[str, ...] = tuple(conn.scalars(select(_R.c.id).where(within).order_by(_R.c.id).limit(4)))
+    if not ids:
+        raise NotFound("rollout", prefix)
+    if len(ids) > 1 and prefix not in ids:
+        shown = ", ".join(ids[:3]) + (" and more" if len(ids) > 3 else "")
+        raise Conflict(f"'{prefix}' begins more than one rollout: {shown}. Write more of it.", "ambiguous")
+    return ids[0]  # sorted: an id that is itself the prefix of others comes first
+
+
+def listed(
+    conn: Connection,
+    *,
+    service: str | None,
+    phases: Sequence[Phase],
+    limit: int,
+    before: str | None,
+) -> tuple[Rollout, ...]:
+    """Rollouts, newest first, older than `before`. Raises NotFound when there is no such id."""
+    where: list[ColumnElement[bool]] = []
+    if service is not None:
+        where.append(_R.c.service == service)
+    if phases:
+        where.append(_R.c.phase.in_([phase.value for phase in phases]))
+    if before is not None:
+        last = conn.execute(select(_R.c.created_at, _R.c.id).where(_R.c.id == before)).one_or_none()
+        if last is None:
+            raise NotFound("rollout", before)
+        where.append(or_(_R.c.created_at < last[0], and_(_R.c.created_at == last[0], _R.c.id < last[1])))
+    newest = select(_R).where(*where).order_by(_R.c.created_at.desc(), _R.c.id.desc()).limit(limit)
+    return _whole(conn, conn.execute(newest).all())
+
+
+def active(conn: Connection, service: str) -> tuple[Rollout, ...]:
+    """Unfinished rollouts of a service, oldest first."""
+    unfinished = [phase.value for phase in Phase if phase not in FINISHED]
+    found = select(_R).where(_R.c.service == service, _R.c.phase.in_(unfinished))
+    return _whole(conn, conn.execute(found.order_by(_R.c.created_at, _R.c.id)).all())
+
+
+def _whole(conn: Connection, rows: Sequence[Row[Any]]) -> tuple[Rollout, ...]:
+    regions: dict[str, list[RegionRollout]] = {row.id: [] for row in rows}
+    for row in conn.execute(_REGIONS, {"ids": list(regions)}):
+        regions[row.rollout_id].append(mapping.REGION.noun(row))
+    return tuple(mapping.ROLLOUT.noun(row, regions=tuple(regions[row.id])) for row in rows)
+
+
+def add(
+    conn: Connection, rollout: Rollout, plan: Plan, transition: Transition, intents: Sequence[Intent]
+) -> None:
+    """A new rollout with the first row of its history. Raises Conflict when its id is taken."""
+    assert transition.number == 1, f"history begins with 1, not {transition.number}"
+    if conn.execute(select(_R.c.id).where(_R.c.id == rollout.id)).one_or_none() is not None:
+        raise Conflict(f"There is already a rollout '{rollout.id}'.", "exists")
+    insert_rows(conn, _R, [mapping.rollout_row(rollout) | {"transitions": 1}])
+    insert_rows(conn, tables.plans, [mapping.PLAN.row(plan, rollout_id=rollout.id)])
+    insert_rows(conn, tables.regions, mapping.region_rows(rollout))
+    insert_rows(conn, tables.transitions, [mapping.transition_row(rollout.release.service, transition)])
+    for intent in intents:
+        ask(conn, intent)
+
+
+def ask(conn: Connection, intent: Intent) -> None:
+    """Record what somebody wants and make its rollout due. Raises NotFound, and Conflict for a known id."""
+    wake(conn, intent.rollout_id, intent.at)
+    known = select(tables.intents.c.id).where(tables.intents.c.id == intent.id)
+    if conn.execute(known).one_or_none() is not None:
+        raise Conflict(f"The intent '{intent.id}' is already recorded.", "exists")
+    insert_rows(conn, tables.intents, [mapping.INTENT.row(intent)])
+
+
+def wake(conn: Connection, rollout_id: str, at: datetime) -> None:
+    """Due no later than `at`, also when a decision is being made right now. Raises NotFound."""
+    if conn.execute(_WAKE, {"rollout_id": rollout_id, "wake_at": at}).rowcount != 1:
+        raise NotFound("rollout", rollout_id)
+
+
+def events(conn: Connection, *, rollout_id: str | None, after: int, limit: int) -> tuple[Event, ...]:
+    """Transitions of all rollouts, or of one, in the order in which they were recorded."""
+    rows = tables.transitions
+    found = select(rows).where(rows.c.sequence > after)
+    if rollout_id is not None:
+        found = found.where(rows.c.rollout_id == rollout_id)
+    return tuple(
+        Event(sequence=row.sequence, service=row.service, transition=mapping.TRANSITION.noun(row))
+        for row in conn.execute(found.order_by(rows.c.sequence).limit(limit))
+    )

@@ -1,0 +1,236 @@
+"""The SQL store: every method of the Store protocol as one transaction, run beside the event loop.
+
+What a method does is in the module of its noun (rollouts.py, commit.py, actions.py, readings.py, services.py,
+access.py); here are only transactions, patience with locks, and errors made ours.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from rollout.core.actions import ActionRecord
+from rollout.core.model import (
+    Intent,
+    KnownGood,
+    Phase,
+    Rollout,
+    Sample,
+    Service,
+    ServiceRegion,
+    Transition,
+)
+from rollout.core.plan import Plan
+from rollout.ports import Case, Change, Event, Observed, Store, Token
+from rollout.store import access, actions, readings, rollouts, services
+from rollout.store.commit import commit
+from rollout.store.engine import BUSY_S, Database, open_database
+from rollout.store.faults import explained, is_busy
+from rollout.store.migrations import upgrade
+from rollout.store.running import OneThread, Run
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Work = Callable[Concatenate[Connection, P], T]
+
+
+def open_store(url: str, *, run: Run | None = None, busy_s: float = BUSY_S) -> "SqlStore":
+    """Open the database of `url`, bring its schema up to date, and serve it. Raises StoreError."""
+    database = open_database(url, busy_s=busy_s)
+    try:
+        upgrade(database)
+    except BaseException:
+        database.close()
+        raise
+    return SqlStore(database, run=run)
+
+
+class SqlStore(Store):
+    """The Store of one database. `run` says where the work is done: a thread of its own unless told."""
+
+    pauses_s = (0.05, 0.1, 0.2)  # between tries while another process holds the lock
+
+    def __init__(self, database: Database, *, run: Run | None = None) -> None:
+        self.database = database
+        self._own_thread = OneThread() if run is None else None
+        self._run: Run = run or self._own_thread  # type: ignore[assignment]  # one of the two is set
+
+    def close(self) -> None:
+        """Finish the work under way and close the database."""
+        if self._own_thread is not None:
+            self._own_thread.close()
+        self.database.close()
+
+    async def _read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._transaction(self.database.read, lambda conn: work(conn, *args, **kwargs))
+
+    async def _write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._transaction(self.database.write, lambda conn: work(conn, *args, **kwargs))
+
+    async def _transaction(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+        """SQLite's own waiting is not fair, so a lock that was not given is asked for again, a few times."""
+        for pause_s in self.pauses_s:
+            try:
+                return await self._run(partial(_once, engine, work))
+            except DBAPIError as error:
+                if not is_busy(error):
+                    raise explained(self.database.path, error) from error
+            await asyncio.sleep(pause_s)
+        try:
+            return await self._run(partial(_once, engine, work))
+        except DBAPIError as error:
+            raise explained(self.database.path, error) from error
+
+    # ------------------------------------------------------------------ rollouts
+
+    async def due(self, now: datetime, limit: int) -> tuple[str, ...]:
+        """Ids of rollouts that want to be looked at, the longest overdue first."""
+        return await self._read(rollouts.due, now, limit)
+
+    async def case(self, rollout_id: str) -> Case:
+        """One rollout with everything that a decision needs. Raises NotFound."""
+        return await self._read(rollouts.facts, rollout_id)
+
+    async def find(self, prefix: str) -> str:
+        """The id that begins with `prefix`. Raises NotFound for none, Conflict for several."""
+        return await self._read(rollouts.find, prefix)
+
+    async def rollouts(
+        self,
+        *,
+        service: str | None = None,
+        phases: Sequence[Phase] = (),
+        limit: int = 50,
+        before: str | None = None,
+    ) -> tuple[Rollout, ...]:
+        """Rollouts, newest first, older than the id `before`. Raises NotFound when there is no such id."""
+        return await self._read(rollouts.listed, service=service, phases=phases, limit=limit, before=before)
+
+    async def active(self, service: str) -> tuple[Rollout, ...]:
+        """Unfinished rollouts of a service, oldest first."""
+        return await self._read(rollouts.active, service)
+
+    async def add(
+        self, rollout: Rollout, plan: Plan, transition: Transition, intents: Sequence[Intent] = ()
+    ) -> None:
+        """A new rollout with the first row of its history. Raises Conflict when its id is taken."""
+        await self._write(rollouts.add, rollout, plan, transition, intents)
+
+    async def commit(self, change: Change) -> Rollout:
+        """Write a decision. Raises NotFound, StaleWrite for old facts, Conflict for a busy region."""
+        return await self._write(commit, change)
+
+    async def ask(self, intent: Intent) -> None:
+        """Record what somebody wants and make its rollout due. Raises NotFound; Conflict for a known id."""
+        await self._write(rollouts.ask, intent)
+
+    async def wake(self, rollout_id: str, at: datetime) -> None:
+        """Due no later than `at`. Raises NotFound."""
+        await self._write(rollouts.wake, rollout_id, at)
+
+    async def events(
+        self, *, rollout_id: str | None = None, after: int = 0, limit: int = 200
+    ) -> tuple[Event, ...]:
+        """Transitions of all rollouts, or of one, after a sequence number, in order."""
+        return await self._read(rollouts.events, rollout_id=rollout_id, after=after, limit=limit)
+
+    # ------------------------------------------------------------------ actions
+
+    async def due_actions(self, now: datetime, limit: int) -> tuple[ActionRecord, ...]:
+        """Pending actions that wait for nothing any more; going back first."""
+        return await self._read(actions.due, now, limit)
+
+    async def save_action(self, record: ActionRecord) -> bool:
+        """Store an attempt unless the action has ended meanwhile; an end makes its rollout due."""
+        return await self._write(actions.save, record)
+
+    # ------------------------------------------------------------------ observation
+
+    async def observed(self) -> tuple[Observed, ...]:
+        """How far the observation of every service and region has come."""
+        return await self._read(readings.observed)
+
+    async def save_reading(
+        self, observed: Observed, samples: Sequence[Sample], running: Mapping[str, int] | None
+    ) -> None:
+        """Store the cursor, the samples and, when it was read back, what runs."""
+        await self._write(readings.save, observed, samples, running)
+
+    async def samples(
+        self, service: str, region: str, *, after: int = 0, since: datetime | None = None, limit: int = 5000
+    ) -> tuple[tuple[int, Sample], ...]:
+        """Samples with their sequence numbers, in order."""
+        return await self._read(readings.samples, service, region, after=after, since=since, limit=limit)
+
+    async def forget_samples(self, before: datetime) -> int:
+        """Delete older samples, and sessions that ended before. Returns how many samples."""
+        return await self._write(readings.forget, before)
+
+    # ------------------------------------------------------------------ services
+
+    async def services(self) -> tuple[Service, ...]:
+        """All services by name."""
+        return await self._read(services.every)
+
+    async def service(self, name: str) -> Service:
+        """One service. Raises NotFound."""
+        return await self._read(services.one, name)
+
+    async def put_service(self, service: Service) -> Service:
+        """Declare, or replace the version that was read; a stop stays. Raises StaleWrite."""
+        return await self._write(services.declare, service)
+
+    async def release_stop(self, service: str) -> None:
+        """Automatic promotion may go on. Raises NotFound."""
+        await self._write(services.release_stop, service)
+
+    async def service_regions(self, service: str) -> tuple[ServiceRegion, ...]:
+        """What is known of a service in each region, by region."""
+        return await self._read(services.regions, service)
+
+    async def adopt(self, known_good: Sequence[KnownGood]) -> None:
+        """A person says what is good; each generation rises."""
+        await self._write(services.adopt, known_good)
+
+    async def was_rolled_back(self, service: str, version: str) -> str | None:
+        """By which rollout, the last time."""
+        return await self._read(services.was_rolled_back, service, version)
+
+    # ------------------------------------------------------------------ access
+
+    async def add_token(self, token: Token, secret_hash: str) -> None:
+        """Store a token. Raises Conflict when its id or its secret is known."""
+        await self._write(access.add_token, token, secret_hash)
+
+    async def token(self, secret_hash: str) -> Token | None:
+        """The token of a secret, also when it has expired or was revoked."""
+        return await self._read(access.token, secret_hash)
+
+    async def tokens(self) -> tuple[Token, ...]:
+        """All tokens, oldest first."""
+        return await self._read(access.tokens)
+
+    async def revoke_token(self, token_id: str, at: datetime) -> None:
+        """End a token and its sessions. Raises NotFound."""
+        await self._write(access.revoke, token_id, at)
+
+    async def add_session(self, session_hash: str, token_id: str, csrf: str, expires_at: datetime) -> None:
+        """Sign a browser in. Raises NotFound for an unknown token."""
+        await self._write(access.add_session, session_hash, token_id, csrf, expires_at)
+
+    async def session(self, session_hash: str, now: datetime) -> tuple[Token, str] | None:
+        """The token and the form secret of a session; None once it, or its token, has ended."""
+        return await self._read(access.session, session_hash, now)
+
+    async def end_session(self, session_hash: str) -> None:
+        """Sign out; ending what is not there is fine."""
+        await self._write(access.end_session, session_hash)
+
+
+def _once(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as conn:
+        return work(conn)

@@ -1,0 +1,32 @@
+"""Insert, and insert-or-replace by primary key, the same on SQLite and PostgreSQL."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, Table, insert
+from sqlalchemy.dialects import postgresql, sqlite
+
+from rollout.store.mapping import Values
+
+_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def add(conn: Connection, table: Table, rows: Sequence[Values]) -> None:
+    """Insert rows; they must have the same columns."""
+    if rows:
+        conn.execute(insert(table), list(rows))
+
+
+def put(conn: Connection, table: Table, rows: Sequence[Values]) -> None:
+    """Insert rows, or replace the named columns of those that exist."""
+    if rows:
+        conn.execute(_upsert(table, conn.dialect.name, tuple(rows[0])), list(rows))
+
+
+@lru_cache(maxsize=64)  # one entry per table and set of columns
+def _upsert(table: Table, dialect: str, columns: tuple[str, ...]) -> Any:
+    statement = _INSERTS[dialect](table)
+    keys = [column.name for column in table.primary_key]
+    new = {name: statement.excluded[name] for name in columns if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=new)

@@ -1,0 +1,111 @@
+"""`python -m rollout.supervisor --directory DIR [--lifeline]`: keeps one region's processes running.
+
+Ends on SIGTERM and SIGINT, and with --lifeline when its standard input closes; its processes end with it.
+Exit code 3: another supervisor lives in DIR.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import httpx
+
+from rollout import http as web
+from rollout.clock import SystemClock
+from rollout.supervisor import files, life, lifeline
+from rollout.supervisor.client import hold_region
+from rollout.supervisor.rehearsal import Rehearsals
+from rollout.supervisor.service import ServiceKeeper
+
+TICK_S = 0.1
+
+
+class RegionKeeper:
+    """Every service of one region: whatever has a directory under DIR."""
+
+    def __init__(self, directory: Path, http: httpx.AsyncClient) -> None:
+        self._directory = directory
+        self._http = http
+        self._clock = SystemClock()
+        self._services: dict[str, tuple[ServiceKeeper, Rehearsals]] = {}
+        self._children = files.Children()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep everything running until `stop`."""
+        self._end_leftovers()
+        while not stop.is_set():
+            self._tick()
+            try:
+                await asyncio.wait_for(stop.wait(), TICK_S)
+            except TimeoutError:
+                continue
+        await asyncio.gather(*(part.close() for parts in self._services.values() for part in parts))
+        files.write(self._directory / "children.json", files.Children())
+
+    def _tick(self) -> None:
+        for directory in self._directory.iterdir():
+            if directory.name not in self._services and directory.is_dir():
+                keeper = ServiceKeeper(directory, os.getpid(), self._http, self._clock)
+                self._services[directory.name] = (keeper, Rehearsals(directory, self._http, self._clock))
+        for parts in self._services.values():
+            for part in parts:
+                part.tick()
+        self._remember_children()
+
+    def _remember_children(self) -> None:
+        found = [c for parts in self._services.values() for part in parts for c in part.children()]
+        children = files.Children(children=tuple(found))
+        if children != self._children:
+            files.write(self._directory / "children.json", children)
+            self._children = children
+
+    def _end_leftovers(self) -> None:
+        try:
+            before = files.read(self._directory / "children.json", files.Children)
+        except ValueError as error:
+            say(f"leftovers of an earlier supervisor are unknown: {error}")
+            return
+        ended = life.end_leftovers(before) if before else 0
+        if ended:
+            say(f"ended {ended} processes that an earlier supervisor left behind")
+
+
+def say(text: str) -> None:
+    """Tell whoever started us."""
+    sys.stderr.write(f"supervisor {os.getpid()}: {text}\n")
+    sys.stderr.flush()
+
+
+async def supervise(directory: Path, *, watch_parent: bool) -> None:
+    """Run until told to end."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if watch_parent:
+        lifeline.on_close(lambda: loop.call_soon_threadsafe(stop.set))
+    async with web.client(timeout_s=1.0) as http:
+        await RegionKeeper(directory, http).run(stop)
+
+
+def main() -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="rollout.supervisor", description=__doc__)
+    parser.add_argument("--directory", type=Path, required=True, help="the region's directory")
+    parser.add_argument("--lifeline", action="store_true", help="end when standard input closes")
+    arguments = parser.parse_args()
+    directory = files.private(arguments.directory.resolve())
+    directory.chmod(0o700)
+    with hold_region(directory) as held:
+        if not held:
+            say(f"another supervisor lives in {directory}; stop it first")
+            return 3
+        asyncio.run(supervise(directory, watch_parent=arguments.lifeline))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,85 @@
+"""What a deployer may do with a region's directory: order, read back, and tell whether a supervisor lives."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rollout.supervisor import files
+from rollout.supervisor.files import Desired, Exit, Rehearse, Rehearsed, Status
+from rollout.supervisor.rehearsal import result_of
+
+
+@contextmanager
+def hold_region(directory: Path, within_s: float = 1.0) -> Iterator[bool]:
+    """Be the one supervisor of a region; False when another one is. A deployer that looks is waited for."""
+    lock = os.open(directory / "supervisor.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        limit = time.monotonic() + within_s
+        while not (held := _try(lock, fcntl.LOCK_EX)) and time.monotonic() < limit:
+            time.sleep(0.05)
+        yield held
+    finally:
+        os.close(lock)
+
+
+def _try(lock: int, how: int) -> bool:
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class RegionFiles:
+    """The deployer's side of one region's directory. Every method does small, blocking file work."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def alive(self) -> bool:
+        """Whether a supervisor lives here at this moment."""
+        try:
+            lock = os.open(self.directory / "supervisor.lock", os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            return not _try(lock, fcntl.LOCK_SH)
+        finally:
+            os.close(lock)
+
+    @contextmanager
+    def locked(self, service: str) -> Iterator[Path]:
+        """Be the only one that writes orders for a service; gives its directory."""
+        directory = files.private(self.directory / service)
+        lock = os.open(directory / "deployer.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield directory
+        finally:
+            os.close(lock)
+
+    def desired(self, service: str) -> Desired | None:
+        """The newest order. Raises ValueError when its file is damaged."""
+        return files.read(self.directory / service / "desired.json", Desired)
+
+    def status(self, service: str) -> Status | None:
+        """What runs, or None when nothing was ever ordered. Raises ValueError when its file is damaged."""
+        return files.read(self.directory / service / "status.json", Status)
+
+    def rehearse(self, service: str, request: Rehearse) -> Rehearsed | None:
+        """Ask for a rehearsal once, and give its result when there is one."""
+        with self.locked(service) as directory:
+            files.private(directory / "rehearsals")
+            path = directory / "rehearsals" / f"{files.file_name(request.key)}.request.json"
+            if not path.exists():
+                files.write(path, request)
+        return files.read(result_of(path), Rehearsed)
+
+    def exits(self, service: str) -> tuple[Exit, ...]:
+        """The ends of processes that are still on record, oldest first."""
+        path = self.directory / service / "exits.jsonl"
+        whole = [line for line in files.tail(path, 2 * files.BOUND).splitlines() if line.startswith(b"{")]
+        return tuple(Exit.model_validate_json(line) for line in whole if line.endswith(b"}"))

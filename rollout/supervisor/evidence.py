@@ -1,0 +1,44 @@
+"""Keeping logs and exit reasons before they are gone: finding a cause takes longer than the way back."""
+
+import shutil
+from collections import Counter
+from typing import Any
+
+from pydantic import BaseModel
+
+from rollout.supervisor import files
+from rollout.supervisor.client import RegionFiles
+
+LOG_BYTES = 65_536  # of each slot's log
+
+
+class Kept(BaseModel):
+    """What was kept: unordered ends by reason and version, the copies, and the last lines of each slot."""
+
+    exits: dict[str, int]
+    logs: list[str]
+    last_lines: dict[str, list[str]]
+
+
+def keep_evidence(region: RegionFiles, service: str, key: str) -> dict[str, Any]:
+    """Copy logs and exits of a service to evidence/{key}/. The same key again gives what was kept first."""
+    target = region.directory / service / "evidence" / files.file_name(key)
+    with region.locked(service) as directory:
+        kept = files.read(target / "kept.json", Kept)
+        if kept is not None:
+            return kept.model_dump()
+        shutil.rmtree(target, ignore_errors=True)  # a copy that was cut short
+        files.private(target)
+        logs = sorted((directory / "logs").glob("*.log"))
+        for log in logs:
+            (target / log.name).write_bytes(files.tail(log, LOG_BYTES))
+        exits = region.exits(service)
+        lines = "".join(one.model_dump_json() + "\n" for one in exits)
+        (target / "exits.jsonl").write_text(lines, encoding="utf-8")
+        kept = Kept(
+            exits=dict(Counter(f"{one.reason} of {one.version}" for one in exits if not one.planned)),
+            logs=[str(target / log.name) for log in logs],
+            last_lines={log.stem: list(files.last_lines(log)) for log in logs},
+        )
+        files.write(target / "kept.json", kept)
+        return kept.model_dump()

@@ -1,0 +1,277 @@
+"""What readers are shown of a rollout: the shapes behind the API, the CLI and the page.
+
+What must not live here: how they are read (queries.py) and any wording (core/reason.py, queries.py).
+Durations are integer seconds and end in `_s`; shares are 0..1; weights are percent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from rollout.core.model import (
+    Approval,
+    Hold,
+    Obligation,
+    Outcome,
+    Phase,
+    Reason,
+    RegionPhase,
+    VerdictKind,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Next:
+    """What happens next, in words, and when, where that is known."""
+
+    what: str
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckView:
+    """One check in one region, with its numbers and the same words everywhere."""
+
+    region: str
+    signal: str
+    title: str
+    verdict: VerdictKind
+    text: str
+    value: float | None
+    baseline: float | None
+    limit: float | None
+    log_e: float
+    seen: float
+    needs: str
+    guard: str
+    baseline_kind: str
+    since: datetime | None
+    newest: datetime | None
+    value_text: str = ""  # the same numbers as a person reads them: "0.42 %"
+    baseline_text: str = ""
+    limit_text: str = ""
+    acts_at: float | None = None  # the log_e at which this check alone rolls back; None: only its guard acts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BakeView:
+    """How far a bake has come. `detectable` says, per signal, the smallest rise that it can rule out."""
+
+    planned_s: int
+    elapsed_s: int
+    until: str
+    detectable: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionView:
+    """One region inside one rollout."""
+
+    region: str
+    title: str
+    phase: RegionPhase
+    since: datetime
+    running_version: str | None  # read back; several are joined by " + "
+    running: Mapping[str, int]
+    running_at: datetime | None
+    weight: int
+    back_to: str | None
+    step: int
+    steps: tuple[str, ...]  # in words: "25 %", "bake 30 min", "approval"
+    bake: BakeView | None
+    touched_at: datetime | None
+    passed_at: datetime | None
+    restored_at: datetime | None
+    message: str  # what its newest unfinished or failed action says, or empty
+    checks: tuple[CheckView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageView:
+    """One wave and its regions."""
+
+    name: str
+    regions: tuple[RegionView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """Who was reached: regions, their part of all users (0..1), how long, and how many requests."""
+
+    regions: tuple[str, ...]
+    traffic_share: float
+    duration_s: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyName:
+    """Which revision of which policy."""
+
+    name: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutView:
+    """A rollout as everybody reads it. `sentence` is its state in one sentence.
+
+    `row_version` rises with every transition: what a person saw when deciding.
+    """
+
+    id: str
+    row_version: int
+    service: str
+    version: str
+    artifact: str | None
+    lock_digest: str | None
+    change_url: str | None
+    author: str | None
+    note: str
+    created_at: datetime
+    created_by: str
+    phase: Phase
+    since: datetime
+    health: VerdictKind
+    outcome: Outcome | None
+    sentence: str
+    reason: Reason
+    next: Next | None
+    blocked_by: tuple[str, ...]
+    needs_person: bool
+    possible: tuple[str, ...]  # of approve, reject, hold, resume, rollback, cancel
+    rollback_effect: str  # what the rollback button would do: "Roll back R3, R1 to 1.1.0"
+    exposure: Exposure
+    stages: tuple[StageView, ...]
+    policy: PolicyName
+    hold: Hold | None
+    approval: Approval | None
+    obligations: tuple[Obligation, ...]
+    harm_since: datetime | None
+    decided_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def regions(self) -> tuple[RegionView, ...]:
+        """All regions in the order of the plan."""
+        return tuple(region for stage in self.stages for region in stage.regions)
+
+    @property
+    def checks(self) -> tuple[CheckView, ...]:
+        """All checks, region by region."""
+        return tuple(check for region in self.regions for check in region.checks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanStepView:
+    """One step of a plan with its clock time, if everything before it takes its planned time."""
+
+    what: str
+    at: datetime
+    planned_s: int
+    detectable: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanStageView:
+    """One stage of a plan."""
+
+    name: str
+    regions: tuple[str, ...]
+    steps: tuple[PlanStepView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanView:
+    """A dry run: nothing was started."""
+
+    service: str
+    version: str
+    policy: PolicyName
+    back_to: Mapping[str, str | None]
+    stages: tuple[PlanStageView, ...]
+    checks: tuple[str, ...]
+    watch_until: datetime
+    warnings: tuple[str, ...]  # what would stop it, or cannot be judged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningView:
+    """What really runs of one service in one region, and what it could go back to."""
+
+    region: str
+    title: str
+    running: Mapping[str, int]
+    running_at: datetime | None
+    known_good: tuple[str, ...]
+    generation: int
+    rollout: str | None  # the unfinished rollout that holds the region
+    error: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceView:
+    """A declared service."""
+
+    name: str
+    policy: str
+    owners: tuple[str, ...]
+    regions: tuple[str, ...]
+    signals: Mapping[str, Any]
+    row_version: int
+    stopped_by: str | None
+    stopped_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventView:
+    """One line of history."""
+
+    sequence: int
+    at: datetime
+    rollout_id: str
+    service: str
+    number: int
+    region: str | None
+    from_phase: str
+    to_phase: str
+    trigger: str
+    actor: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionInfo:
+    """A region as declared in regions.yaml, without the options of its plugins."""
+
+    name: str
+    title: str
+    time_zone: str
+    order: int
+    traffic_share: float
+    deployer: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyInfo:
+    """A policy as written."""
+
+    name: str
+    revision: int
+    description: str
+    digest: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """The front page: who needs a person first, then what moves, then what ended lately."""
+
+    needs_person: tuple[RolloutView, ...]
+    moving: tuple[RolloutView, ...]
+    recent: tuple[RolloutView, ...]
+    services: tuple[ServiceView, ...]
+    running: Mapping[str, tuple[RunningView, ...]]  # service → its regions, in order of promotion

@@ -1,0 +1,231 @@
+"""A directory is read whole, and every wrong place of every file is named at once."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rollout.config import load_configuration
+from rollout.core.errors import InvalidInput
+from rollout.core.model import SignalKind
+
+
+def problems(directory: Path) -> list[str]:
+    with pytest.raises(InvalidInput) as caught:
+        load_configuration(directory)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def edit(directory: Path, name: str, old: str, new: str) -> None:
+    text = (directory / name).read_text()
+    assert old in text
+    (directory / name).write_text(text.replace(old, new, 1))
+
+
+def test_a_good_directory_is_read(directory: Path) -> None:
+    found = load_configuration(directory)
+    assert list(found.regions) == ["R3", "R1"]
+    assert found.regions["R1"].traffic_share == 0.6
+    assert found.regions["R1"].time_zone == "Europe/Berlin"
+    assert found.regions["R1"].deployer.options == {"directory": "var/R1"}
+    assert found.signals["errors"].kind is SignalKind.RATIO
+    assert found.signals["errors"].sources == {"pretend": {"metric": "errors_total"}}
+    kept = found.policies["standard"]
+    assert (kept.revision, kept.text) == (1, (directory / "policies/standard.yaml").read_text())
+    assert len(kept.digest) == len(found.digest) == 64
+
+
+WRONG = {
+    "two regions of one name": (
+        "regions.yaml", "name: R1", "name: R3",
+        ["regions.yaml:10: regions.1.name: 'R3' is the name of another region too, regions.0; change one"],
+    ),
+    "two regions of one order": (
+        "regions.yaml", "order: 2", "order: 1",
+        ["regions.yaml:13: regions.1.order: '1' is the order of another region too, regions.0; change one"],
+    ),
+    "an unknown time zone": (
+        "regions.yaml", "Europe/Berlin", "Europe/Berlim",
+        ["regions.yaml:12: regions.1.time_zone: 'Europe/Berlim' is not a time zone of the IANA database; "
+         "did you mean 'Europe/Berlin'?"],
+    ),
+    "a time zone that is a directory": (
+        "regions.yaml", "Europe/Berlin", "Europe",
+        ["regions.yaml:12: regions.1.time_zone: 'Europe' is not a time zone of the IANA database; "
+         "did you mean 'Europe/Rome'?"],
+    ),
+    "a time zone that leaves its directory": (
+        "regions.yaml", "Europe/Berlin", "../../etc/passwd",
+        ["regions.yaml:12: regions.1.time_zone: '../../etc/passwd' is not a time zone of the IANA database; "
+         "write for example Europe/Berlin"],
+    ),
+    "shares that do not add up": (
+        "regions.yaml", "60%", "40%",
+        ["regions.yaml:2: regions: the traffic shares add up to 80.0% and must add up to 100 %"],
+    ),
+    "a share that is no share": (
+        "regions.yaml", "60%", "most",
+        ["regions.yaml:14: regions.1.traffic_share: 'most' is not a share; write for example 30% or 0.3"],
+    ),
+    "an unknown deployer": (
+        "regions.yaml", "kind: pretend\n      options", "kind: pretendd\n      options",
+        ["regions.yaml:16: regions.1.deployer.kind: unknown kind 'pretendd'; did you mean 'pretend'?"],
+    ),
+    "an unknown option of a deployer": (
+        "regions.yaml", "{directory: var/R1}", "{directory: var/R1, instanses: 2}",
+        ["regions.yaml:17: regions.1.deployer.options.instanses: unknown key 'instanses'; "
+         "did you mean 'instances'?"],
+    ),
+    "a missing option of a deployer": (
+        "regions.yaml", "{directory: var/R1}", "{}",
+        ["regions.yaml:17: regions.1.deployer.options.directory: is missing; add it"],
+    ),
+    "a wrong option of a source": (
+        "regions.yaml", "source: {kind: pretend}", "source: {kind: pretend, options: {url: 5}}",
+        ["regions.yaml:9: regions.0.source.options.url: must be text, and is 5; put it in quotes"],
+    ),
+    "an unknown key of a region": (
+        "regions.yaml", "title: APAC", "titel: APAC",
+        ["regions.yaml:3: regions.0.title: is missing; add it",
+         "regions.yaml:4: regions.0.titel: unknown key 'titel'; did you mean 'title'?"],
+    ),
+    "an unknown kind of signal": (
+        "policies/signals.yaml", "kind: ratio", "kind: ration",
+        ["policies/signals.yaml:4: signals.errors.kind: must be 'ratio', 'rate' or 'gauge', and is 'ration'"],
+    ),
+    "a signal for an unknown source": (
+        "policies/signals.yaml", "pretend:", "pretens:",
+        ["policies/signals.yaml:6: signals.errors.pretens: unknown key 'pretens'; did you mean 'pretend'?"],
+    ),
+    "a signal that its source does not understand": (
+        "policies/signals.yaml", "{metric: errors_total}", "{metrik: errors_total}",
+        ["policies/signals.yaml:6: signals.errors.pretend.metric: is missing; add it",
+         "policies/signals.yaml:6: signals.errors.pretend.metrik: unknown key 'metrik'; "
+         "did you mean 'metric'?"],
+    ),
+    "a signal written for another kind": (
+        "policies/signals.yaml", "{metric: errors_total}", "{metric: errors_total, form: gauge}",
+        ["policies/signals.yaml:6: signals.errors.pretend: is written for a gauge, but the signal is a ratio"],
+    ),
+    "a signal that says nothing to the region's source": (
+        "policies/signals.yaml", "    pretend: {metric: errors_total}\n", "",
+        ["policies/standard.yaml:12: checks.0.signal: 'errors' means nothing to the source 'pretend' of "
+         "region R1; add 'pretend:' to it in policies/signals.yaml"],
+    ),
+    "a policy for an unknown region": (
+        "policies/standard.yaml", "[R1]", "[R9]",
+        ["policies/standard.yaml:10: stages.1.regions: unknown region 'R9'; known: R1, R3"],
+    ),
+    "a policy that checks an unknown signal": (
+        "policies/standard.yaml", "signal: errors", "signal: error",
+        ["policies/standard.yaml:12: checks.0.signal: unknown signal 'error'; known: errors"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"), WRONG.values(), ids=[key.replace(" ", "_") for key in WRONG]
+)
+def test_a_wrong_place_is_named_with_file_and_line(
+    directory: Path, name: str, old: str, new: str, said: list[str]
+) -> None:
+    edit(directory, name, old, new)
+    assert problems(directory) == said
+
+
+def test_problems_of_several_files_come_in_one_error(directory: Path) -> None:
+    edit(directory, "regions.yaml", "order: 2", "order: 1")
+    edit(directory, "policies/standard.yaml", "bake: 15m", "bake: x")
+    edit(directory, "policies/signals.yaml", "kind: ratio", "kind: x")
+    assert [line.split(":")[0] for line in problems(directory)] == [
+        "regions.yaml",
+        "policies/signals.yaml",
+        "policies/standard.yaml",
+    ]
+
+
+def test_two_policies_of_one_name_are_refused(directory: Path) -> None:
+    text = (directory / "policies/standard.yaml").read_text()
+    (directory / "policies/zweite.yaml").write_text(text)
+    assert problems(directory) == [
+        "policies/zweite.yaml:2: name: the policy 'standard' is in policies/standard.yaml too; rename one"
+    ]
+
+
+def test_bytes_that_are_not_utf8_are_refused_with_their_place(directory: Path) -> None:
+    (directory / "policies/standard.yaml").write_bytes(b"apiVersion: rollout/v1\nname: \xff\n")
+    assert problems(directory) == [
+        "policies/standard.yaml:2: is not UTF-8 at byte 29: invalid start byte; save the file as UTF-8"
+    ]
+
+
+def test_a_file_beyond_its_limit_is_refused(directory: Path) -> None:
+    (directory / "policies/standard.yaml").write_bytes(b"#" * 1_000_001)
+    assert problems(directory) == ["policies/standard.yaml:1: is larger than 1000 kB; a policy is a page"]
+
+
+def test_a_directory_without_files_says_which_are_missing(tmp_path: Path) -> None:
+    said = problems(tmp_path)
+    assert len(said) == 3
+    assert f"there is no file {tmp_path / 'regions.yaml'}; create it" in said[0]
+    assert "policies/signals.yaml: there is no file" in said[1]
+    assert "there is no policy in" in said[2]
+
+
+def test_a_policy_that_would_be_overlooked_is_refused(directory: Path) -> None:
+    (directory / "policies/other.yml").write_text("name: other")
+    assert problems(directory) == ["policies/other.yml: would not be read; rename it to other.yaml"]
+
+
+def test_an_editors_hidden_file_is_not_read(directory: Path) -> None:
+    (directory / "policies/.#standard.yaml").write_text("{{{")
+    assert list(load_configuration(directory).policies) == ["standard"]
+
+
+def test_a_directory_in_place_of_a_file_is_refused(directory: Path) -> None:
+    (directory / "policies/odd.yaml").mkdir()
+    assert problems(directory) == [f"policies/odd.yaml: is not a file; remove {directory}/policies/odd.yaml"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes are a matter of POSIX")
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(directory: Path) -> None:
+    os.mkfifo(directory / "policies/pipe.yaml")
+    assert "is not a file" in problems(directory)[0]
+
+
+def test_a_file_that_may_not_be_read_says_so(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.open
+
+    def refuse(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path.name == "regions.yaml":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert problems(directory) == [
+        f"regions.yaml: {directory}/regions.yaml cannot be read: Permission denied; mend its permissions"
+    ]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["regions.yaml", "policies/signals.yaml", "policies/standard.yaml"]),
+    place=st.integers(0, 700),
+    noise=st.binary(max_size=12),
+    cut=st.integers(0, 12),
+)
+def test_no_bytes_raise_anything_but_invalid_input(
+    directory: Path, name: str, place: int, noise: bytes, cut: int
+) -> None:
+    path = directory / name
+    good = path.read_bytes()
+    path.write_bytes(good[:place] + noise + good[place + cut :])
+    try:
+        load_configuration(directory)
+    except InvalidInput as error:
+        assert error.problems
+    finally:
+        path.write_bytes(good)

@@ -1,0 +1,153 @@
+"""Files are reloaded whole or not at all, and revisions survive restarts."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from rollout.config import Configuration, ConfigurationFiles, Revisions, load_configuration
+from rollout.core.errors import InvalidInput, StoreError
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return datetime(2026, 3, 1, 10, 2, tzinfo=UTC)
+
+
+def edit(directory: Path, old: str, new: str) -> None:
+    path = directory / "policies/standard.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def revision(found: Configuration | None) -> int:
+    assert found is not None
+    return found.policies["standard"].revision
+
+
+def test_nothing_is_reloaded_when_nothing_changed(directory: Path) -> None:
+    files = ConfigurationFiles(directory, FixedClock())
+    assert not files.changed()
+    assert files.reload() is None
+
+
+def test_a_change_is_seen_and_raises_the_revision(directory: Path) -> None:
+    files = ConfigurationFiles(directory, FixedClock())
+    edit(directory, "bake: 15m", "bake: 20m")
+    assert files.changed()
+    assert revision(files.reload()) == 2
+    assert not files.changed()
+    assert files.current.policies["standard"].policy.steps[1].bake.max == 1200
+
+
+def test_a_touched_file_with_the_same_text_is_no_change(directory: Path) -> None:
+    files = ConfigurationFiles(directory, FixedClock())
+    os.utime(directory / "regions.yaml", (1, 1))
+    assert files.changed()
+    assert files.reload() is None
+    assert not files.changed()
+
+
+def test_a_new_and_a_vanished_file_are_changes(directory: Path) -> None:
+    files = ConfigurationFiles(directory, FixedClock())
+    text = (directory / "policies/standard.yaml").read_text()
+    (directory / "policies/other.yaml").write_text(text.replace("name: standard", "name: other"))
+    fresh = files.reload()
+    assert fresh is not None
+    assert set(fresh.policies) == {"standard", "other"}
+    (directory / "policies/other.yaml").unlink()
+    assert files.changed()
+    assert set((files.reload() or fresh).policies) == {"standard"}
+
+
+def test_a_wrong_change_is_told_once_and_the_old_configuration_stays(directory: Path) -> None:
+    files = ConfigurationFiles(directory, FixedClock())
+    before = files.current
+    edit(directory, "bake: 15m", "bake: x")
+    with pytest.raises(InvalidInput) as caught:
+        files.reload()
+    assert files.current is before
+    assert files.reload() is None
+    assert files.kept(caught.value) == (
+        "configuration not reloaded: policies/standard.yaml:5: steps.1.bake.max: 'x' is not a duration; "
+        "write for example 90s, 15m, 6h or 2d; still using the one of 2026-03-01 10:02 UTC"
+    )
+
+
+def test_a_mended_change_is_used(directory: Path) -> None:
+    files = ConfigurationFiles(directory, FixedClock())
+    edit(directory, "bake: 15m", "bake: x")
+    with pytest.raises(InvalidInput):
+        files.reload()
+    edit(directory, "bake: x", "bake: 25m")
+    assert revision(files.reload()) == 2
+
+
+def test_a_wrong_file_changes_nothing_of_the_good_ones(directory: Path) -> None:
+    files = ConfigurationFiles(directory, FixedClock())
+    edit(directory, "bake: 15m", "bake: 20m")
+    (directory / "regions.yaml").write_text("regions: 5")
+    with pytest.raises(InvalidInput):
+        files.reload()
+    assert files.current.policies["standard"].policy.steps[1].bake.max == 900
+
+
+def test_revisions_survive_a_restart(directory: Path) -> None:
+    kept = directory / "data/revisions.json"
+    assert revision(load_configuration(directory, kept)) == 1
+    edit(directory, "bake: 15m", "bake: 20m")
+    assert revision(load_configuration(directory, kept)) == 2
+    assert revision(load_configuration(directory, kept)) == 2
+    assert [path.name for path in kept.parent.iterdir()] == ["revisions.json"]
+
+
+def test_going_back_to_an_old_text_is_a_new_revision(directory: Path) -> None:
+    book = Revisions()
+    edit(directory, "bake: 15m", "bake: 20m")
+    load_configuration(directory, book)
+    edit(directory, "bake: 20m", "bake: 15m")
+    load_configuration(directory, book)
+    edit(directory, "bake: 15m", "bake: 20m")
+    assert revision(load_configuration(directory, book)) == 3
+
+
+def test_a_configuration_that_cannot_be_used_takes_no_revision(directory: Path) -> None:
+    kept = directory / "revisions.json"
+    load_configuration(directory, kept)
+    before = kept.read_text()
+    edit(directory, "bake: 15m", "bake: x")
+    with pytest.raises(InvalidInput):
+        load_configuration(directory, kept)
+    assert kept.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"standard": []}', '{"standard": [1]}', '{"a": "b"}', "[" * 100_000]
+)
+def test_revisions_that_are_not_ours_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "revisions.json"
+    path.write_text(text)
+    with pytest.raises(InvalidInput, match="does not hold policy revisions. Restore it from a backup"):
+        Revisions(path)
+
+
+def test_revisions_that_cannot_be_written_leave_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "revisions.json"
+    book = Revisions(path)
+    book.assign({"standard": "a"})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        book.assign({"standard": "b"})
+    assert json.loads(path.read_text()) == {"standard": ["a"]}
+    assert [found.name for found in tmp_path.iterdir()] == ["revisions.json"]
+    monkeypatch.undo()
+    assert book.assign({"standard": "b"}) == {"standard": 2}
