@@ -1,10 +1,11 @@
 """Settings of one process, from flags or the environment (ROLLOUT_*); docs/settings.md lists them all."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 import rollout
@@ -50,7 +51,6 @@ class Settings(BaseSettings):
     )
     url: str = Field(
         default="",
-        pattern=r"^$|^https?://[^\s/]+[^\s]*$",
         description="Public URL of the server: in links that it sends, and what the CLI talks to; "
         "empty is http://host:port.",
     )
@@ -70,6 +70,13 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "pretty"] = Field(
         default="auto", description="Form of log lines: json, pretty, or auto (pretty on a terminal)."
     )
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", value):
+            raise ValueError(f"'{value}' is not a URL such as https://rollout.example")
+        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -48,8 +48,10 @@ WRONG = {
     "a duration needs a unit that is known": (
         "bake: 15m",
         "bake: 15 minutes",
-        "policies/x.yaml:5: steps.1.bake.max: '15 minutes' is not a duration; "
-        "write for example 90s, 15m, 6h or 2d",
+        (
+            "policies/x.yaml:5: steps.1.bake.max: '15 minutes' is not a duration; "
+            "write for example 90s, 15m, 6h or 2d"
+        ),
     ),
     "a duration has a longest": (
         "bake: 15m",
@@ -99,8 +101,10 @@ WRONG = {
     "a name has its letters": (
         "name: standard",
         "name: The Standard",
-        "policies/x.yaml:2: name: must be lower-case letters, digits and '-', beginning with a letter, "
-        "63 at most, and is 'The Standard'",
+        (
+            "policies/x.yaml:2: name: must be lower-case letters, digits and '-', beginning with a letter, "
+            "63 at most, and is 'The Standard'"
+        ),
     ),
     "an infinite number is refused": (
         "tolerance: 2",
@@ -155,8 +159,10 @@ WRONG = {
     "an open bracket says where it began": (
         "[R1]",
         "[R1",
-        "policies/x.yaml:11: is not YAML: did not find expected ',' or ']' while parsing a flow sequence "
-        "from line 10",
+        (
+            "policies/x.yaml:11: is not YAML: did not find expected ',' or ']' while parsing a flow sequence "
+            "from line 10"
+        ),
     ),
 }
 
@@ -211,9 +217,7 @@ def test_depth_costs_nothing_however_deep_it_is() -> None:
 
 def test_aliases_have_a_limit() -> None:
     text = "a: &a 1\nb:\n" + "  - *a\n" * (MAX_ALIASES + 1)
-    assert refused(text) == [
-        f"policies/x.yaml:{MAX_ALIASES + 3}: has more than {MAX_ALIASES} aliases (*name); write the values out"
-    ]
+    assert refused(text) == ["policies/x.yaml:23: has more than 20 aliases (*name); write the values out"]
 
 
 def test_few_aliases_that_explode_are_refused() -> None:
@@ -254,7 +258,7 @@ def test_plain_words_mean_what_they_look_like(written: str, value: object) -> No
 
 
 def test_a_value_that_is_not_its_tag_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="x.yaml:1: a: 'x' is not what its tag !!int says"):
+    with pytest.raises(InvalidInput, match=r"x\.yaml:1: a: 'x' is not what its tag !!int says"):
         read_document("a: !!int x", "x.yaml")
 
 
@@ -270,18 +274,20 @@ def test_a_lone_surrogate_from_json_is_refused(policy: str) -> None:
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PIECES = st.sampled_from(
-    ["a", ": ", "- ", "\n", "  ", "{", "}", "[", "]", ",", "&x ", "*x", "!!int ", "!", "|", ">", "'", '"', "\\",
-     "%", "#", "?", "<<: ", ".nan", "1e9", "stages", "steps", "bake", "regions", "null", "---", "...", "\t",
+    ["a", ": ", "- ", "\n", "  ", "{", "}", "[", "]", ",", "&x ", "*x", "!!int ", "!", "|", ">", "'", '"',
+     "\\",     "%", "#", "?", "<<: ", ".nan", "1e9", "stages", "steps", "bake", "regions", "null", "---", "...", "\t",
      "\\uD800", "\\U00110000", "\x85", "\u2028", "0x", "~"]
 )  # fmt: skip
 
 
 def reads_or_refuses(text: str) -> None:
+    places = ["policy:"]
     try:
         parse_policy(text)
     except InvalidInput as error:
-        assert error.problems
-        assert all(problem.place.startswith("policy:") for problem in error.problems)
+        places = [problem.place for problem in error.problems]
+    assert places
+    assert all(place.startswith("policy:") for place in places)
 
 
 @FUZZ

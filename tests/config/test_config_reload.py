@@ -130,7 +130,7 @@ def test_a_configuration_that_cannot_be_used_takes_no_revision(directory: Path) 
 def test_revisions_that_are_not_ours_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "revisions.json"
     path.write_text(text)
-    with pytest.raises(InvalidInput, match="does not hold policy revisions. Restore it from a backup"):
+    with pytest.raises(InvalidInput, match=r"does not hold policy revisions. Restore it from a backup"):
         Revisions(path)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from rollout.config import load_configuration, policy_schema
+from rollout.config import load_configuration, parse_policy, policy_schema
 from rollout.config.schemas import SCHEMAS, written
 from rollout.core import policy as policies
 from rollout.core.policy import Policy
@@ -88,6 +88,12 @@ def test_the_schema_permits_what_people_write() -> None:
     assert {"$ref": "#/$defs/Bake"} in bake["anyOf"]
 
 
+def test_the_example_of_the_reference_is_a_good_policy() -> None:
+    example = re.search(r"```yaml\n(.+?)```", (ROOT / "docs/policy.md").read_text(), re.DOTALL)
+    assert example is not None
+    assert parse_policy(example[1]).stages[1].regions == ("R1", "R2")
+
+
 def models() -> list[type[BaseModel]]:
     found = [value for value in vars(policies).values() if isinstance(value, type)]
     return [m for m in found if issubclass(m, policies.Strict) and m is not policies.Strict]
@@ -121,10 +127,16 @@ def test_the_reference_names_no_key_that_does_not_exist() -> None:
 def test_the_defaults_of_the_reference_are_those_of_the_code() -> None:
     text = (ROOT / "docs/policy.md").read_text()
     rows = dict(re.findall(r"^\| `([\w.\[\]]+)` \| [^|]+ \| ([^|]+) \|", text, re.MULTILINE))
-    for prefix, model in (("judging", policies.Judging), ("deadlines", policies.Deadlines),
-                          ("recovery", policies.Recovery), ("guards", policies.Guards),
-                          ("guards.crash_loop", policies.CrashLoop), ("guards.success", policies.SuccessGuard),
-                          ("approval", policies.ApprovalStep)):  # fmt: skip
+    described: dict[str, type[BaseModel]] = {
+        "judging": policies.Judging,
+        "deadlines": policies.Deadlines,
+        "recovery": policies.Recovery,
+        "guards": policies.Guards,
+        "guards.crash_loop": policies.CrashLoop,
+        "guards.success": policies.SuccessGuard,
+        "approval": policies.ApprovalStep,
+    }
+    for prefix, model in described.items():
         for name, field in model.model_fields.items():
             if isinstance(field.default, BaseModel):
                 continue

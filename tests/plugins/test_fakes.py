@@ -1,6 +1,7 @@
 """The fakes behave as the parts that they stand for; a fake that is too kind would hide faults."""
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -348,7 +349,11 @@ async def test_the_log_shows_urgent_notices_as_warnings(
             "service": "mail",
         }
     ]
-    assert list(tmp_path.iterdir()) == []
+
+
+async def test_without_a_file_nothing_is_written(tmp_path: Path, clock: ManualClock) -> None:
+    await log_notifier(tmp_path, clock).send(NOTICE)
+    assert os.listdir(tmp_path) == []
 
 
 async def test_the_log_appends_one_line_of_json_for_each_notice(tmp_path: Path, clock: ManualClock) -> None:
@@ -364,7 +369,7 @@ async def test_the_log_appends_one_line_of_json_for_each_notice(tmp_path: Path, 
 
 
 async def test_a_file_that_cannot_be_written_is_worth_another_try(tmp_path: Path, clock: ManualClock) -> None:
-    with pytest.raises(TransientError, match="could not be written to .*Check the path and the disk"):
+    with pytest.raises(TransientError, match=r"could not be written to .*Check the path and the disk"):
         await log_notifier(tmp_path, clock, file="missing/notices.jsonl").send(NOTICE)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,17 @@ async def test_a_new_instance_that_started_after_the_last_reading_gives_all_that
     await world.read()
     world.has(exposed(12, 5, version="2.0", start=world.now + 3), "b", "2.0")
     assert numbers(await world.read(), version="2.0") == (5, 17)
+
+
+async def test_a_process_that_does_not_say_when_it_started_is_dated_by_its_deployer(world: World) -> None:
+    def mute(total: int) -> str:
+        return f'http_requests_total{{status="200"}} {total}\n'
+
+    world.has(mute(100))
+    await world.read()
+    world.has(mute(150))
+    world.instances["a"] = replace(world.instances["a"], started_at=world.clock.now() + timedelta(seconds=2))
+    assert numbers(await world.read()) == (0, 150)
 
 
 async def test_a_new_instance_with_an_unknown_past_is_only_remembered(world: World) -> None:

@@ -14,6 +14,7 @@ from rollout.core.model import Sample, SignalKind
 from rollout.core.plan import Plan
 from rollout.core.policy import CheckSpec
 
+NEARLY = 1e-6  # seconds by which an interval may seem to begin early, from rounding
 TESTS = {SignalKind.RATIO: ("split", "sign"), SignalKind.RATE: ("split", "own")}
 TOLERANCE = {SignalKind.RATIO: 2.0, SignalKind.RATE: 5.0}
 """The rise that a pass rules out where the author wrote none: twice the failures takes 2,000 requests
@@ -90,10 +91,10 @@ def _take(
         return True
     state.newest[arm] = time
     _note(plan, check, kind, arm, state, sample)
-    judged = time - sample.duration_s >= evidence.judged_from.timestamp() - 1e-6
-    if kind is SignalKind.GAUGE or not judged:
+    began = time - sample.duration_s + NEARLY
+    if kind is SignalKind.GAUGE or began < evidence.judged_from.timestamp():
         return True
-    if arm == BASELINE and kind is SignalKind.RATIO:
+    if arm == BASELINE and (state.active is None or began >= state.active):
         state.quiet += sample.exposure
     return _into_block(plan, check, kind, arm, state, sample, blocks)
 

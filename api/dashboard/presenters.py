@@ -1,0 +1,301 @@
+"""From views to what the templates show. Pure: no clock, no HTTP, no HTML.
+
+The words for state, reason and next come with the view; here are only those that a page adds to them.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+from api.dashboard import marks
+from api.dashboard.marks import Mark
+from rollout.core.model import Obligation, ObligationKind, ObligationState, Phase, RegionPhase
+from rollout.core.reason import span
+from rollout.views import CheckView, Exposure, Fleet, RegionView, RolloutView, RunningView
+
+REGION_SAFE = (RegionPhase.PENDING, RegionPhase.RESTORED)
+OPEN = (ObligationState.OPEN, ObligationState.OVERDUE)
+
+
+@dataclass(frozen=True, slots=True)
+class StripCell:
+    """One region in a row of the fleet. `words` is for screen readers, `extra` stands beside the shape."""
+
+    region: str
+    mark: Mark
+    words: str
+    extra: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar with its meaning in words; `value` and `of` are in one unit."""
+
+    value: float
+    of: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One region of a rollout page."""
+
+    view: RegionView
+    mark: Mark
+    bake: Bar | None
+    bake_ends: datetime | None
+    detectable: str
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One check in one region. `evidence` is None where only a guard can act."""
+
+    view: CheckView
+    mark: Mark
+    ratio: str
+    evidence: Bar | None
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """One obligation in words."""
+
+    view: Obligation
+    mark: Mark
+    what: str
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixRow:
+    """One service of the fleet's table; a region in which it does not live is None."""
+
+    service: str
+    stopped_by: str | None
+    cells: tuple[RunningView | None, ...]
+
+
+def title(view: RolloutView) -> str:
+    """The title of the window: the state first, so that it is seen in a narrow tab."""
+    mark = marks.PHASES[view.phase]
+    return f"{mark.shape} {mark.word}: {view.service} {view.version}"
+
+
+def fleet_title(fleet: Fleet) -> str:
+    """The title of the fleet page carries how many need a person."""
+    return f"({len(fleet.needs_person)}) needs you" if fleet.needs_person else "Rollouts"
+
+
+# ------------------------------------------------------------------ the first screen
+
+
+def reached(exposure: Exposure) -> str:
+    """Who was reached, in words and numbers."""
+    if not exposure.regions:
+        return "Nobody: no region was touched."
+    requests = f", {exposure.requests:,} requests" if exposure.requests else ""
+    share = f"{percent(exposure.traffic_share)} of users"
+    return f"{listed(exposure.regions)} only, {share}, {span(exposure.duration_s)}{requests}.".replace(
+        " only,", " only," if len(exposure.regions) == 1 else ","
+    )
+
+
+def unreached(view: RolloutView) -> str:
+    """Which regions never received the version, or that all did."""
+    never = [region.region for region in view.regions if region.touched_at is None]
+    if not never:
+        return "Every region received it."
+    if not view.exposure.regions:
+        return ""
+    return f"{listed(never)} never received {view.version}."
+
+
+def next_words(view: RolloutView) -> str:
+    """What happens next; a view without one has come to its end."""
+    return view.next.what if view.next else "Nothing more will happen by itself"
+
+
+def countdown(at: datetime, now: datetime) -> str:
+    """`in 6 min 12 s`, or how long it is overdue."""
+    left = (at - now).total_seconds()
+    return f"in {span(left)}" if left >= 0 else f"{span(-left)} ago"
+
+
+def age(at: datetime, now: datetime) -> str:
+    """How long ago, in the largest unit alone."""
+    text = span(max(0.0, (now - at).total_seconds())).split(" ")
+    return " ".join(text[:2])
+
+
+def percent(share: float) -> str:
+    """A share 0..1 as a person reads it."""
+    return f"{100 * share:.3g} %"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`R3, R1 and R2`."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+# ------------------------------------------------------------------ regions and checks
+
+
+def strip(view: RolloutView) -> tuple[StripCell, ...]:
+    """Every region of a rollout as shape, word and what is left of its bake."""
+    return tuple(_strip_cell(region) for region in view.regions)
+
+
+def _strip_cell(region: RegionView) -> StripCell:
+    mark = marks.REGIONS[region.phase]
+    left = max(0, region.bake.planned_s - region.bake.elapsed_s) if region.bake else 0
+    extra = span(left) if left else ""
+    words = f"{region.title}, {region.region}: {mark.word}" + (f", {extra} left" if extra else "")
+    return StripCell(region.region, mark, words, extra)
+
+
+def lane(region: RegionView, now: datetime) -> Lane:
+    """One region with its bake and its next step."""
+    bake, detectable = None, ""
+    if region.bake:
+        planned, elapsed = region.bake.planned_s, min(region.bake.elapsed_s, region.bake.planned_s)
+        until = ", or until every check passes" if region.bake.until == "pass" else ""
+        bake = Bar(elapsed, max(1, planned), f"{span(elapsed)} of {span(planned)}{until}")
+        detectable = ", ".join(f"{name} {rise}" for name, rise in sorted(region.bake.detectable.items()))
+    left = region.bake.planned_s - region.bake.elapsed_s if region.bake else 0
+    ends = now + timedelta(seconds=left) if left > 0 else None
+    return Lane(region, marks.REGIONS[region.phase], bake, ends, detectable, _lane_next(region))
+
+
+def _lane_next(region: RegionView) -> str:
+    if region.phase in (RegionPhase.RESTORING, RegionPhase.UNREACHABLE, RegionPhase.RESTORE_FAILED):
+        return f"read back on {region.back_to}" if region.back_to else "read back"
+    if region.phase in (RegionPhase.PASSED, RegionPhase.RESTORED):
+        return ""
+    rest = region.steps[region.step + (region.phase is not RegionPhase.PENDING) :]
+    return " → ".join(rest) if rest else "passed"
+
+
+def tile(check: CheckView) -> Tile:
+    """One check: value beside baseline, and how far the evidence of harm has come."""
+    return Tile(check, marks.VERDICTS[check.verdict], ratio(check), evidence(check))
+
+
+def ratio(check: CheckView) -> str:
+    """`×2.1` of the baseline, where both are known."""
+    if check.value is None or not check.baseline:
+        return ""
+    return f"×{check.value / check.baseline:.2g}"
+
+
+def evidence(check: CheckView) -> Bar | None:
+    """The evidence of harm against the value at which this check alone rolls back."""
+    if check.acts_at is None or check.acts_at <= 0:
+        return None
+    part = check.log_e / check.acts_at
+    if part >= 1:
+        word = "enough to act"
+    else:
+        word = next(w for least, w in ((0.6, "strong"), (0.25, "some"), (0.05, "weak"), (-1e9, "none")) if part >= least)
+    numbers = f"e^{check.log_e:.1f}, acts at e^{check.acts_at:.1f}"
+    return Bar(min(max(check.log_e, 0.0), check.acts_at), check.acts_at, f"{word} ({numbers})")
+
+
+def tiles(view: RolloutView) -> Mapping[str, tuple[Tile, ...]]:
+    """The checks of every region that has some, worst verdict first."""
+    order = ("fail", "no_data", "undecided", "pass")
+    return {
+        region.region: tuple(tile(c) for c in sorted(region.checks, key=lambda c: order.index(c.verdict)))
+        for region in view.regions
+        if region.checks
+    }
+
+
+# ------------------------------------------------------------------ what is owed
+
+
+def owed(obligations: Iterable[Obligation]) -> tuple[Owed, ...]:
+    """Obligations, the open ones first."""
+    found = [_owed(o) for o in obligations]
+    return tuple(sorted(found, key=lambda o: not o.open))
+
+
+def _owed(owes: Obligation) -> Owed:
+    what = f"Watch {owes.region} for late harm"
+    if owes.kind is ObligationKind.RECOVERY:
+        what = f"Recovery of {owes.region}: {recovery(owes.progress)}"
+    return Owed(owes, marks.OBLIGATIONS[owes.state], what, owes.state in OPEN)
+
+
+def recovery(progress: Mapping[str, object]) -> str:
+    """Stalled work: found, resumed, left."""
+    if "stalled" not in progress:
+        return "looking for stalled work"
+    words = f"{progress.get('found', 0)} stalled found, {progress.get('resumed', 0)} resumed"
+    words += f", {progress['stalled']} left"
+    return words + (f"; backlog {progress['backlog']}" if "backlog" in progress else "")
+
+
+# ------------------------------------------------------------------ the fleet
+
+
+def matrix(fleet: Fleet) -> tuple[tuple[tuple[str, str], ...], tuple[MatrixRow, ...]]:
+    """The columns (region, title) in order of promotion, and one row for each service."""
+    columns: dict[str, str] = {}
+    for cells in fleet.running.values():
+        columns.update({cell.region: cell.title for cell in cells if cell.region not in columns})
+    rows = []
+    for service in fleet.services:
+        cells_by = {cell.region: cell for cell in fleet.running.get(service.name, ())}
+        cells = tuple(cells_by.get(name) for name in columns)
+        rows.append(MatrixRow(service.name, service.stopped_by, cells))
+    return tuple(columns.items()), tuple(rows)
+
+
+def versions(running: Mapping[str, int]) -> str:
+    """`3 × 1.1.0, 1 × 1.2.0`; one version alone goes without its number."""
+    if len(running) == 1:
+        return next(iter(running))
+    return ", ".join(f"{count} × {version}" for version, count in sorted(running.items()))
+
+
+def from_version(view: RolloutView) -> str:
+    """What the release takes the place of; empty until a region was prepared."""
+    return listed(sorted({region.back_to for region in view.regions if region.back_to}))
+
+
+# ------------------------------------------------------------------ links
+
+
+def web_link(url: str | None) -> str | None:
+    """The URL when it is http or https with a host; anything else is shown as text, never linked."""
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return url if parts.scheme in ("http", "https") and parts.netloc else None
+
+
+def local_path(wanted: str | None) -> str:
+    """A path on this server to go to after the login; anything that leads elsewhere becomes `/`."""
+    path = wanted or "/"
+    outside = not path.startswith("/") or path.startswith(("//", "/\\"))
+    return "/" if outside or any(ord(c) < 32 or c == "\\" for c in path) else path
+
+
+def seen(view: RolloutView) -> str:
+    """A digest of what a decision rests on: it changes when the state does, not with every new sample."""
+    regions = [(r.region, r.phase, r.weight, [(c.signal, c.verdict) for c in r.checks]) for r in view.regions]
+    approval = view.approval and (view.approval.stage, view.approval.step, len(view.approval.decisions))
+    facts = (view.phase, view.since, view.health, view.hold, approval, regions)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def finished_words(view: RolloutView) -> str:
+    """Which button is missing and why, once nothing can be asked any more."""
+    return "It has ended: nothing can be asked of it." if view.phase is not Phase.ROLLING_BACK else ""

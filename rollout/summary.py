@@ -1,0 +1,389 @@
+"""Turns one case into one RolloutView: the words for state, next and blocked_by are made here, once.
+
+Reasons come from core/reason.py as they were recorded. Nothing here reads the store.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rollout.commands import possible_intents
+from rollout.core import reason as say
+from rollout.core.judge import TOLERANCE, cell_weights, detectable, exposure_to_rule_out, judge, threshold
+from rollout.core.model import (
+    ActionState,
+    Judgement,
+    ObligationKind,
+    ObligationState,
+    Phase,
+    RegionPhase,
+    RegionRollout,
+    Rollout,
+    Sample,
+    SignalKind,
+    Verdict,
+    VerdictKind,
+)
+from rollout.core.plan import Plan, PlanStep, SetWeight
+from rollout.core.policy import Bake
+from rollout.ports import Case, Observed
+from rollout.views import (
+    BakeView,
+    CheckView,
+    Exposure,
+    Next,
+    PolicyName,
+    RegionView,
+    RolloutView,
+    StageView,
+)
+
+DEPLOY_GUESS_S = 60  # what a plan assumes for changing a weight, until it has seen one
+
+
+class RolloutReader:
+    """Turns one case into one view."""
+
+    def __init__(
+        self,
+        case: Case,
+        others: Sequence[Rollout],
+        observed: Mapping[tuple[str, str], Observed],
+        now: datetime,
+        flow: Mapping[str, Mapping[str, Flow]],
+    ) -> None:
+        self.case, self.others, self.observed, self.now = case, others, observed, now
+        self.flow = flow
+        self.rollout, self.plan = case.rollout, case.plan
+        self.judgement = judge(self.plan, case.evidence, now) if case.evidence else Judgement()
+
+    def view(self) -> RolloutView:
+        """The whole view."""
+        rollout = self.rollout
+        return RolloutView(
+            id=rollout.id,
+            row_version=rollout.transitions,
+            service=rollout.release.service,
+            version=rollout.release.version,
+            artifact=rollout.release.artifact,
+            lock_digest=rollout.release.lock_digest,
+            change_url=rollout.release.change_url,
+            author=rollout.release.author,
+            note=rollout.note,
+            created_at=rollout.created_at,
+            created_by=rollout.created_by,
+            phase=rollout.phase,
+            since=rollout.since,
+            health=self._health(),
+            outcome=rollout.outcome,
+            sentence=self._sentence(),
+            reason=rollout.reason,
+            next=self._next(),
+            blocked_by=tuple(self._blocked_by()),
+            needs_person=self._needs_person(),
+            possible=possible_intents(rollout),
+            rollback_effect=self._rollback_effect(),
+            exposure=self._exposure(),
+            stages=tuple(self._stage(i) for i in range(len(self.plan.stages))),
+            policy=PolicyName(name=rollout.policy, revision=rollout.policy_revision),
+            hold=rollout.hold,
+            approval=rollout.approval,
+            obligations=self.case.obligations,
+            harm_since=rollout.harm_since,
+            decided_at=rollout.decided_at,
+            finished_at=rollout.finished_at,
+        )
+
+    # ------------------------------------------------------------------ words
+
+    def _sentence(self) -> str:
+        release = f"{self.rollout.release.service} {self.rollout.release.version}"
+        touched = ", ".join(r.region for r in self.rollout.touched)
+        stage = self.plan.stages[min(self.rollout.stage, len(self.plan.stages) - 1)]
+        places = ", ".join(stage.regions)
+        hold = self.rollout.hold
+        return {
+            Phase.QUEUED: f"{release} waits for its turn.",
+            Phase.PREFLIGHT: f"{release}: proving the way back. Nothing is touched yet.",
+            Phase.PROGRESSING: f"{release} is moving through {places}.",
+            Phase.AWAITING_APPROVAL: f"{release} waits for approval before {places} goes on.",
+            Phase.HELD: f"{release} is held by {hold.owner if hold else 'nobody'}.",
+            Phase.ROLLING_BACK: f"{release} is being rolled back in {touched}.",
+            Phase.SUCCEEDED: f"{release} runs in {touched}.",
+            Phase.ROLLED_BACK: f"{release} was rolled back; users are on {self._safe_version()}.",
+            Phase.ROLLBACK_FAILED: f"{release}: the rollback FAILED. Somebody must act now.",
+            Phase.REJECTED: f"{release} was rejected before any region was touched.",
+            Phase.CANCELED: f"{release} was canceled before any region was touched.",
+            Phase.SUPERSEDED: f"{release} was superseded before any region was touched.",
+        }[self.rollout.phase]
+
+    def _safe_version(self) -> str:
+        versions = sorted({r.back_to.release.version for r in self.rollout.touched if r.back_to})
+        return " and ".join(versions) or "what ran before"
+
+    def _next(self) -> Next | None:
+        words = {
+            Phase.PROGRESSING: self._next_in_stage,
+            Phase.AWAITING_APPROVAL: self._next_approval,
+            Phase.HELD: self._next_held,
+            Phase.ROLLING_BACK: self._next_back,
+            Phase.ROLLBACK_FAILED: self._next_back,
+            Phase.QUEUED: lambda: Next(what="Begins when its turn comes"),
+            Phase.PREFLIGHT: lambda: Next(what=f"Then {', '.join(self.plan.stages[0].regions)}"),
+        }
+        return words.get(self.rollout.phase, self._next_owed)()
+
+    def _next_approval(self) -> Next | None:
+        approval = self.rollout.approval
+        return Next(what="Waits for approval, then holds", at=approval.deadline) if approval else None
+
+    def _next_held(self) -> Next:
+        hold = self.rollout.hold
+        if hold and hold.until and not hold.expired and hold.then == "resume":
+            return Next(what="Goes on by itself", at=hold.until)
+        return Next(what="Stays held until somebody acts")
+
+    def _next_back(self) -> Next:
+        left = [r.region for r in self.rollout.touched if r.phase is not RegionPhase.RESTORED]
+        return Next(what=f"Reads back {', '.join(left)} on the known good")
+
+    def _next_owed(self) -> Next | None:
+        owed = [o for o in self.case.obligations if o.state is ObligationState.OPEN]
+        if not owed:
+            return None
+        last = max(owed, key=lambda o: o.until)
+        words = "Watch ends" if last.kind is ObligationKind.WATCH else "Recovery is proven or paged"
+        return Next(what=words, at=last.until)
+
+    def _next_in_stage(self) -> Next:
+        stage = self.plan.stages[self.rollout.stage]
+        waits = []
+        for region in (r for r in self.rollout.regions if r.stage == self.rollout.stage):
+            if region.phase is RegionPhase.DEPLOYING:
+                return Next(what=f"{region.region} is read back at {region.weight} %, then baked")
+            step = stage.steps[region.step] if region.step < len(stage.steps) else None
+            if isinstance(step, Bake) and region.bake_started_at:
+                waits.append(region.bake_started_at + timedelta(seconds=step.max))
+        rest = self.plan.stages[self.rollout.stage + 1 :]
+        then = f", then {', '.join(rest[0].regions)}" if rest else ", then the watch"
+        what = f"Bake in {', '.join(stage.regions)}{then}"
+        return Next(what=what, at=max(waits, default=None))
+
+    def _blocked_by(self) -> list[str]:
+        rollout, found = self.rollout, []
+        if rollout.phase is Phase.QUEUED:
+            for other in self.others:
+                if (other.created_at, other.id) < (rollout.created_at, rollout.id):
+                    found.append(f"{other.id} ({other.release.version}) is {other.phase}")
+        if rollout.approval:
+            yes = len({d.by for d in rollout.approval.decisions if d.decision == "approve"})
+            who = f" from {', '.join(rollout.approval.groups)}" if rollout.approval.groups else ""
+            found.append(f"needs {rollout.approval.minimum - yes} more approval(s){who}")
+        if rollout.hold:
+            found.append(f"held by {rollout.hold.owner}: {rollout.hold.reason}")
+        if rollout.phase is Phase.PROGRESSING:
+            found += [self._check(v).text for v in self.judgement.verdicts if v.kind is VerdictKind.NO_DATA]
+        found += [f"{o.region}: {o.error}" for o in self._observed() if o.error and not rollout.finished]
+        found += [
+            f"{r.region} {r.phase}: {self._message(r)}"
+            for r in rollout.regions
+            if r.phase in (RegionPhase.UNREACHABLE, RegionPhase.RESTORE_FAILED)
+        ]
+        return found
+
+    def _needs_person(self) -> bool:
+        if self.rollout.phase in (Phase.AWAITING_APPROVAL, Phase.ROLLBACK_FAILED):
+            return True
+        hold = self.rollout.hold
+        if hold and (hold.expired or hold.owner == "controller"):
+            return True
+        return any(o.state is ObligationState.OVERDUE for o in self.case.obligations)
+
+    def _rollback_effect(self) -> str:
+        if "rollback" not in possible_intents(self.rollout):
+            return ""
+        names = ", ".join(r.region for r in self.rollout.touched if r.phase is not RegionPhase.RESTORED)
+        return f"Roll back {names} to {self._safe_version()}"
+
+    # ------------------------------------------------------------------ numbers
+
+    def _health(self) -> VerdictKind:
+        kinds = {v.kind for v in self.judgement.verdicts}
+        if self.judgement.culprits or self.rollout.phase in (Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED):
+            return VerdictKind.FAIL
+        for kind in (VerdictKind.FAIL, VerdictKind.NO_DATA, VerdictKind.UNDECIDED, VerdictKind.PASS):
+            if kind in kinds:
+                return kind
+        return VerdictKind.UNDECIDED
+
+    def _exposure(self) -> Exposure:
+        touched = self.rollout.touched
+        share = sum(self.plan.regions[r.region].traffic_share * r.weight / 100 for r in touched)
+        begun = min((r.touched_at for r in touched if r.touched_at), default=None)
+        ends = [r.restored_at for r in touched]
+        end = max((e for e in ends if e), default=self.now) if all(ends) and ends else self.now
+        requests = sum(v.seen for v in self.judgement.verdicts if v.signal == "errors")
+        return Exposure(
+            regions=tuple(r.region for r in touched),
+            traffic_share=round(share, 4),
+            duration_s=round((end - begun).total_seconds()) if begun else 0,
+            requests=round(requests),
+        )
+
+    def _stage(self, index: int) -> StageView:
+        stage = self.plan.stages[index]
+        regions = tuple(self._region(r, index) for r in self.rollout.regions if r.stage == index)
+        return StageView(name=stage.name, regions=regions)
+
+    def _region(self, region: RegionRollout, stage: int) -> RegionView:
+        return RegionView(
+            region=region.region,
+            title=self.plan.regions[region.region].title,
+            phase=region.phase,
+            since=region.since,
+            running_version=" + ".join(sorted(region.running)) or None,
+            running=region.running,
+            running_at=region.running_at,
+            weight=region.weight,
+            back_to=region.back_to.release.version if region.back_to else None,
+            step=region.step,
+            steps=tuple(step_words(step) for step in self.plan.stages[stage].steps),
+            bake=self._bake(region, stage),
+            touched_at=region.touched_at,
+            passed_at=region.passed_at,
+            restored_at=region.restored_at,
+            message=self._message(region),
+            checks=tuple(self._check(v) for v in self.judgement.of(region.region)),
+        )
+
+    def _bake(self, region: RegionRollout, stage: int) -> BakeView | None:
+        steps = self.plan.stages[stage].steps
+        step = steps[region.step] if region.step < len(steps) else None
+        if not isinstance(step, Bake) or region.phase is not RegionPhase.BAKING:
+            return None
+        begun = region.bake_started_at or self.now
+        return BakeView(
+            planned_s=round(step.max),
+            elapsed_s=round((self.now - begun).total_seconds()),
+            until=step.until,
+            detectable=smallest_rises(self.plan, self.flow.get(region.region, {}), region.weight, step),
+        )
+
+    def _message(self, region: RegionRollout) -> str:
+        for record in reversed(self.case.actions):
+            if record.action.region == region.region and record.action.generation == region.generation:
+                return record.result.message if record.state is not ActionState.SUCCEEDED else ""
+        return ""
+
+    def _check(self, verdict: Verdict) -> CheckView:
+        signal = self.plan.signals[verdict.signal]
+        value, baseline, limit = (
+            "" if at is None else say.number(signal.kind, signal.unit, at)
+            for at in (verdict.value, verdict.baseline, verdict.limit)
+        )
+        weight = cell_weights(self.plan).get((verdict.region, verdict.signal))
+        return CheckView(
+            region=verdict.region,
+            signal=verdict.signal,
+            title=signal.title,
+            verdict=verdict.kind,
+            text=say.describe(self.plan, verdict),
+            value=verdict.value,
+            baseline=verdict.baseline,
+            limit=verdict.limit,
+            log_e=round(verdict.log_e, 3),
+            seen=verdict.seen,
+            needs=verdict.needs,
+            guard=verdict.guard,
+            baseline_kind=verdict.baseline_kind,
+            since=verdict.since,
+            newest=verdict.newest,
+            value_text=value,
+            baseline_text=baseline,
+            limit_text=limit,
+            acts_at=round(threshold(self.plan) - math.log(weight), 3) if weight else None,
+        )
+
+    def _observed(self) -> list[Observed]:
+        service = self.rollout.release.service
+        keys = [(service, r.region) for r in self.rollout.touched]
+        return [self.observed[key] for key in keys if key in self.observed]
+
+
+def step_words(step: PlanStep) -> str:
+    """A step as a person reads it: "25 %", "bake 30 min", "approval by 1"."""
+    if isinstance(step, SetWeight):
+        return f"{step.weight} %"
+    if isinstance(step, Bake):
+        until = " until pass" if step.until == "pass" else ""
+        return f"bake {say.span(step.max)}{until}"
+    return f"approval by {step.min}"
+
+
+def planned_s(step: PlanStep) -> int:
+    """Seconds that a plan reckons with; people's time is not planned."""
+    if isinstance(step, SetWeight):
+        return DEPLOY_GUESS_S
+    return round(step.max) if isinstance(step, Bake) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What one signal of a region carries now: value per exposure, and exposure a second."""
+
+    rate: float
+    per_s: float
+
+
+def flows(samples: Iterable[Sample]) -> dict[str, Flow]:
+    """The flow of every counted signal over the samples of one region; a rate of zero is taken as one event."""
+    value: dict[str, float] = {}
+    exposure: dict[str, float] = {}
+    spans: dict[str, dict[datetime, float]] = {}
+    for sample in samples:
+        if sample.exposure > 0 and sample.duration_s > 0:
+            name = sample.signal
+            value[name] = value.get(name, 0.0) + sample.value
+            exposure[name] = exposure.get(name, 0.0) + sample.exposure
+            spans.setdefault(name, {})[sample.time] = sample.duration_s
+    return {
+        name: Flow(
+            rate=max(value[name], 1.0) / exposure[name], per_s=exposure[name] / sum(spans[name].values())
+        )
+        for name in exposure
+    }
+
+
+def smallest_rises(plan: Plan, flow: Mapping[str, Flow], weight: int, step: PlanStep) -> Mapping[str, str]:
+    """Per signal, the smallest rise over the baseline that this bake can rule out at 5 %, in words."""
+    if not isinstance(step, Bake):
+        return {}
+    share = weight / 100
+    found = {}
+    for check in plan.checks:
+        signal = plan.signals[check.signal]
+        if signal.kind is SignalKind.GAUGE:
+            found[signal.name] = (
+                f"{signal.title}: a limit only" if check.limit else f"{signal.title}: shown only"
+            )
+            continue
+        if signal.name not in flow:
+            found[signal.name] = f"{signal.title}: nothing was read yet"
+            continue
+        now = flow[signal.name]
+        seen = now.per_s * share * step.max
+        wanted = check.tolerance or TOLERANCE[signal.kind]
+        found[signal.name] = _rise_words(plan, signal.name, now, seen, share, wanted)
+    return found
+
+
+def _rise_words(plan: Plan, name: str, flow: Flow, seen: float, share: float, wanted: float) -> str:
+    signal = plan.signals[name]
+    unit = "requests" if signal.kind is SignalKind.RATIO else "instance-hours"
+    rise = detectable(flow.rate, seen, share)
+    if math.isfinite(rise):
+        return f"{signal.title}: ×{rise:.2g} from {seen:.3g} {unit}"
+    needed = exposure_to_rule_out(flow.rate, wanted, share)
+    time = say.span(needed / max(flow.per_s * share, 1e-12))
+    return f"{signal.title}: none from {seen:.3g} {unit}; ×{wanted:g} takes {time}; guards and watch cover it"

@@ -1,0 +1,70 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rollout.core.errors import Conflict, NotFound
+from rollout.store import SqlStore
+from tests.store.builders import at, token
+
+
+async def test_a_token_is_found_by_the_hash_of_its_secret(store: SqlStore) -> None:
+    wanted = token(services=("mail-sender",), expires_at=at(99))
+    await store.add_token(wanted, "hash-1")
+    assert await store.token("hash-1") == wanted
+    assert await store.token("to_1") is None
+
+
+async def test_neither_an_id_nor_a_secret_is_stored_twice(store: SqlStore) -> None:
+    await store.add_token(token(), "hash-1")
+    for other, secret in ((token(), "hash-2"), (token("to_2"), "hash-1")):
+        with pytest.raises(Conflict, match="already a token") as refused:
+            await store.add_token(other, secret)
+        assert "hash-" not in str(refused.value)
+
+
+async def test_tokens_are_listed_oldest_first(store: SqlStore) -> None:
+    await store.add_token(token("to_2", created_at=at(2)), "b")
+    await store.add_token(token("to_1", created_at=at(1)), "a")
+    assert [found.id for found in await store.tokens()] == ["to_1", "to_2"]
+
+
+async def test_a_revoked_token_says_when_it_was_revoked_first(store: SqlStore) -> None:
+    await store.add_token(token(), "a")
+    await store.revoke_token("to_1", at(5))
+    await store.revoke_token("to_1", at(6))
+    assert await store.token("a") == replace(token(), revoked_at=at(5))
+    with pytest.raises(NotFound):
+        await store.revoke_token("to_9", at(5))
+
+
+async def test_a_session_leads_to_its_token_until_it_ends(store: SqlStore) -> None:
+    await store.add_token(token(), "a")
+    await store.add_session("s", "to_1", "csrf-1", at(10))
+    assert await store.session("s", at(9)) == (token(), "csrf-1")
+    assert await store.session("s", at(10)) is None
+    assert await store.session("other", at(9)) is None
+    await store.end_session("s")
+    await store.end_session("s")
+    assert await store.session("s", at(9)) is None
+
+
+async def test_a_session_ends_with_its_token(store: SqlStore) -> None:
+    await store.add_token(token(expires_at=at(5)), "a")
+    await store.add_session("s", "to_1", "csrf-1", at(10))
+    assert await store.session("s", at(4)) is not None
+    assert await store.session("s", at(5)) is None
+    await store.revoke_token("to_1", at(3))
+    assert await store.session("s", at(4)) is None
+
+
+async def test_a_session_needs_a_token(store: SqlStore) -> None:
+    with pytest.raises(NotFound):
+        await store.add_session("s", "to_9", "csrf-1", at(10))
+
+
+async def test_the_file_can_be_read_by_its_owner_only(store: SqlStore, tmp_path: Path) -> None:
+    await store.add_token(token(), "a")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes["rollout.db"] == 0o600
+    assert set(modes.values()) == {0o600}
