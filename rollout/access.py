@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from rollout.core.errors import InvalidInput, NotAllowed, NotAuthenticated, Problem
+from rollout.core.errors import InvalidInput, NotAllowed, NotAuthenticated, NotFound, Problem
 from rollout.ids import new_id
 from rollout.ports import Clock, Store, Token
 
@@ -53,6 +53,15 @@ def check_service(token: Token, service: str) -> None:
     if token.services and service not in token.services:
         raise NotAllowed(
             f"The token '{token.name}' is narrowed to {', '.join(token.services)}, not {service}."
+        )
+
+
+def check_grant(token: Token, services: Sequence[str]) -> None:
+    """Raise NotAllowed when a narrowed token would manage one that reaches further; no services is all."""
+    if token.services and not (services and set(services) <= set(token.services)):
+        raise NotAllowed(
+            f"The token '{token.name}' is narrowed to {', '.join(token.services)}, and can manage only tokens "
+            "that are narrowed to some of these."
         )
 
 
@@ -98,6 +107,18 @@ class Access:
             )
         _refuse_ended(token, self._clock.now())
         return token
+
+    async def tokens(self, by: Token) -> tuple[Token, ...]:
+        """The tokens that `by` may manage, oldest first, ended ones too."""
+        reach = set(by.services)
+        found = await self._store.tokens()
+        return tuple(t for t in found if not reach or (t.services and set(t.services) <= reach))
+
+    async def revoke(self, token_id: str, by: Token) -> None:
+        """End a token and its sessions at once. Raises NotFound, also for one that `by` may not manage."""
+        if token_id not in {token.id for token in await self.tokens(by)}:
+            raise NotFound("token", token_id)
+        await self._store.revoke_token(token_id, self._clock.now())
 
     async def first_admin(self, file: Path) -> bool:
         """Create the first admin token, once, into a file that only its owner reads. True when it was."""

@@ -199,6 +199,7 @@ class Store(Protocol):
         before: str | None = None,
     ) -> tuple[Rollout, ...]: ...  # newest first; `before` is an id
     async def active(self, service: str) -> tuple[Rollout, ...]: ...  # unfinished, oldest first
+    async def phase_counts(self) -> Mapping[Phase, int]: ...  # stored rollouts by phase; absent is none
     async def add(
         self, rollout: Rollout, plan: Plan, transition: Transition, intents: Sequence[Intent] = ()
     ) -> None: ...

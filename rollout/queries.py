@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rollout.commands import StartRequest, compile_for
 from rollout.config import Configuration
@@ -16,7 +16,8 @@ from rollout.core.model import (
 )
 from rollout.core.plan import Plan, PlanStage, SetWeight
 from rollout.ports import Clock, Event, Store
-from rollout.summary import Flow, RolloutReader, flows, planned_s, smallest_rises, step_words
+from rollout.sight import Flow, flows, planned_s, smallest_rises, step_words
+from rollout.summary import RolloutReader
 from rollout.views import (
     EventView,
     Fleet,
@@ -103,6 +104,10 @@ class Queries:
             watch_until=at + timedelta(seconds=plan.watch_s),
             warnings=tuple(_warnings(service, plan, back_to, before, active)),
         )
+
+    async def phase_counts(self) -> Mapping[Phase, int]:
+        """How many rollouts stand in each phase."""
+        return await self._store.phase_counts()
 
     async def services(self) -> tuple[ServiceView, ...]:
         """All declared services, by name."""

@@ -14,7 +14,7 @@ import structlog
 from rollout.config import Configuration
 from rollout.core.actions import GOING_BACK, ActionRecord, ActionResult
 from rollout.core.decide import Decision, Facts, decide
-from rollout.core.errors import OutsideError, PermanentError, RolloutError, StaleWrite, TransientError
+from rollout.core.errors import PermanentError, RolloutError, StaleWrite, TransientError
 from rollout.core.judge import begin, hold_off, judge, update
 from rollout.core.judge.evidence import RegionEvidence
 from rollout.core.model import (
@@ -134,9 +134,9 @@ class Reconciler:
     async def _observe_one(self, service: Service, region: Region, old: Observed, want: _Wanted) -> None:
         """Read one service in one region; failing to ask is kept as an error, never as a sample."""
         now = self._clock.now()
-        signals = {**self._configuration().signals_for(service), **want.signals}
         running: Mapping[str, int] | None = None
         try:
+            signals = {**self._configuration().signals_for(service), **want.signals}
             async with asyncio.timeout(COLLECT_TIMEOUT_S):
                 instances = await self._deployer(region).instances(service.name)
                 running = _count(instances)
@@ -150,7 +150,7 @@ class Reconciler:
                         now=now,
                     )
                 )
-        except (OutsideError, TimeoutError) as error:
+        except (RolloutError, TimeoutError) as error:
             message = str(error) or f"no answer within {COLLECT_TIMEOUT_S:g} s."
             seen = replace(
                 old, collected_at=now, error=message, error_since=old.error_since or now, problems=()

@@ -4,13 +4,12 @@ Reasons come from core/reason.py as they were recorded. Nothing here reads the s
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from rollout.commands import possible_intents
 from rollout.core import reason as say
-from rollout.core.judge import TOLERANCE, cell_weights, detectable, exposure_to_rule_out, judge, threshold
+from rollout.core.judge import cell_weights, judge, threshold
 from rollout.core.model import (
     ActionState,
     Judgement,
@@ -20,14 +19,12 @@ from rollout.core.model import (
     RegionPhase,
     RegionRollout,
     Rollout,
-    Sample,
-    SignalKind,
     Verdict,
     VerdictKind,
 )
-from rollout.core.plan import Plan, PlanStep, SetWeight
 from rollout.core.policy import Bake
 from rollout.ports import Case, Observed
+from rollout.sight import Flow, smallest_rises, step_words
 from rollout.views import (
     BakeView,
     CheckView,
@@ -38,8 +35,6 @@ from rollout.views import (
     RolloutView,
     StageView,
 )
-
-DEPLOY_GUESS_S = 60  # what a plan assumes for changing a weight, until it has seen one
 
 
 class RolloutReader:
@@ -123,7 +118,7 @@ class RolloutReader:
         return " and ".join(versions) or "what ran before"
 
     def _next(self) -> Next | None:
-        words = {
+        words: Mapping[Phase, Callable[[], Next | None]] = {
             Phase.PROGRESSING: self._next_in_stage,
             Phase.AWAITING_APPROVAL: self._next_approval,
             Phase.HELD: self._next_held,
@@ -309,81 +304,3 @@ class RolloutReader:
         service = self.rollout.release.service
         keys = [(service, r.region) for r in self.rollout.touched]
         return [self.observed[key] for key in keys if key in self.observed]
-
-
-def step_words(step: PlanStep) -> str:
-    """A step as a person reads it: "25 %", "bake 30 min", "approval by 1"."""
-    if isinstance(step, SetWeight):
-        return f"{step.weight} %"
-    if isinstance(step, Bake):
-        until = " until pass" if step.until == "pass" else ""
-        return f"bake {say.span(step.max)}{until}"
-    return f"approval by {step.min}"
-
-
-def planned_s(step: PlanStep) -> int:
-    """Seconds that a plan reckons with; people's time is not planned."""
-    if isinstance(step, SetWeight):
-        return DEPLOY_GUESS_S
-    return round(step.max) if isinstance(step, Bake) else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """What one signal of a region carries now: value per exposure, and exposure a second."""
-
-    rate: float
-    per_s: float
-
-
-def flows(samples: Iterable[Sample]) -> dict[str, Flow]:
-    """The flow of every counted signal over the samples of one region; a rate of zero is taken as one event."""
-    value: dict[str, float] = {}
-    exposure: dict[str, float] = {}
-    spans: dict[str, dict[datetime, float]] = {}
-    for sample in samples:
-        if sample.exposure > 0 and sample.duration_s > 0:
-            name = sample.signal
-            value[name] = value.get(name, 0.0) + sample.value
-            exposure[name] = exposure.get(name, 0.0) + sample.exposure
-            spans.setdefault(name, {})[sample.time] = sample.duration_s
-    return {
-        name: Flow(
-            rate=max(value[name], 1.0) / exposure[name], per_s=exposure[name] / sum(spans[name].values())
-        )
-        for name in exposure
-    }
-
-
-def smallest_rises(plan: Plan, flow: Mapping[str, Flow], weight: int, step: PlanStep) -> Mapping[str, str]:
-    """Per signal, the smallest rise over the baseline that this bake can rule out at 5 %, in words."""
-    if not isinstance(step, Bake):
-        return {}
-    share = weight / 100
-    found = {}
-    for check in plan.checks:
-        signal = plan.signals[check.signal]
-        if signal.kind is SignalKind.GAUGE:
-            found[signal.name] = (
-                f"{signal.title}: a limit only" if check.limit else f"{signal.title}: shown only"
-            )
-            continue
-        if signal.name not in flow:
-            found[signal.name] = f"{signal.title}: nothing was read yet"
-            continue
-        now = flow[signal.name]
-        seen = now.per_s * share * step.max
-        wanted = check.tolerance or TOLERANCE[signal.kind]
-        found[signal.name] = _rise_words(plan, signal.name, now, seen, share, wanted)
-    return found
-
-
-def _rise_words(plan: Plan, name: str, flow: Flow, seen: float, share: float, wanted: float) -> str:
-    signal = plan.signals[name]
-    unit = "requests" if signal.kind is SignalKind.RATIO else "instance-hours"
-    rise = detectable(flow.rate, seen, share)
-    if math.isfinite(rise):
-        return f"{signal.title}: ×{rise:.2g} from {seen:.3g} {unit}"
-    needed = exposure_to_rule_out(flow.rate, wanted, share)
-    time = say.span(needed / max(flow.per_s * share, 1e-12))
-    return f"{signal.title}: none from {seen:.3g} {unit}; ×{wanted:g} takes {time}; guards and watch cover it"

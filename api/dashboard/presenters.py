@@ -3,7 +3,6 @@
 The words for state, reason and next come with the view; here are only those that a page adds to them.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,11 +10,11 @@ from urllib.parse import urlsplit
 
 from api.dashboard import marks
 from api.dashboard.marks import Mark
-from rollout.core.model import Obligation, ObligationKind, ObligationState, Phase, RegionPhase
+from rollout.core.model import Obligation, ObligationKind, ObligationState, RegionPhase
 from rollout.core.reason import span
 from rollout.views import CheckView, Exposure, Fleet, RegionView, RolloutView, RunningView
 
-REGION_SAFE = (RegionPhase.PENDING, RegionPhase.RESTORED)
+_STRENGTHS = ((1.0, "enough to act"), (0.6, "strong"), (0.25, "some"), (0.05, "weak"))
 OPEN = (ObligationState.OPEN, ObligationState.OVERDUE)
 
 
@@ -97,11 +96,10 @@ def reached(exposure: Exposure) -> str:
     """Who was reached, in words and numbers."""
     if not exposure.regions:
         return "Nobody: no region was touched."
+    where = f"{listed(exposure.regions)}{' only' if len(exposure.regions) == 1 else ''}"
     requests = f", {exposure.requests:,} requests" if exposure.requests else ""
-    share = f"{percent(exposure.traffic_share)} of users"
-    return f"{listed(exposure.regions)} only, {share}, {span(exposure.duration_s)}{requests}.".replace(
-        " only,", " only," if len(exposure.regions) == 1 else ","
-    )
+    share = percent(exposure.traffic_share)
+    return f"{where}: {share} of users for {span(exposure.duration_s)}{requests}."
 
 
 def unreached(view: RolloutView) -> str:
@@ -196,10 +194,7 @@ def evidence(check: CheckView) -> Bar | None:
     if check.acts_at is None or check.acts_at <= 0:
         return None
     part = check.log_e / check.acts_at
-    if part >= 1:
-        word = "enough to act"
-    else:
-        word = next(w for least, w in ((0.6, "strong"), (0.25, "some"), (0.05, "weak"), (-1e9, "none")) if part >= least)
+    word = next((word for least, word in _STRENGTHS if part >= least), "none")
     numbers = f"e^{check.log_e:.1f}, acts at e^{check.acts_at:.1f}"
     return Bar(min(max(check.log_e, 0.0), check.acts_at), check.acts_at, f"{word} ({numbers})")
 
@@ -279,23 +274,3 @@ def web_link(url: str | None) -> str | None:
     except ValueError:
         return None
     return url if parts.scheme in ("http", "https") and parts.netloc else None
-
-
-def local_path(wanted: str | None) -> str:
-    """A path on this server to go to after the login; anything that leads elsewhere becomes `/`."""
-    path = wanted or "/"
-    outside = not path.startswith("/") or path.startswith(("//", "/\\"))
-    return "/" if outside or any(ord(c) < 32 or c == "\\" for c in path) else path
-
-
-def seen(view: RolloutView) -> str:
-    """A digest of what a decision rests on: it changes when the state does, not with every new sample."""
-    regions = [(r.region, r.phase, r.weight, [(c.signal, c.verdict) for c in r.checks]) for r in view.regions]
-    approval = view.approval and (view.approval.stage, view.approval.step, len(view.approval.decisions))
-    facts = (view.phase, view.since, view.health, view.hold, approval, regions)
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-
-
-def finished_words(view: RolloutView) -> str:
-    """Which button is missing and why, once nothing can be asked any more."""
-    return "It has ended: nothing can be asked of it." if view.phase is not Phase.ROLLING_BACK else ""

@@ -19,7 +19,7 @@ from rollout.explain import joined, shown
 MAX_BYTES = 1_000_000  # of one file
 MAX_DEPTH = 40
 MAX_ALIASES = 20
-MAX_VALUES = 50_000  # after aliases are followed
+MAX_VALUES = 20_000  # after aliases are followed
 
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CORE = "tag:yaml.org,2002:"
@@ -117,10 +117,13 @@ def _refuse_size(text: str, place: str) -> None:
 
 def _refuse_abuse(text: str, place: str) -> None:
     """Look at the stream before a tree is built from it, so that depth costs nothing."""
-    depth = aliases = 0
+    depth = aliases = nodes = 0
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         aliases += isinstance(event, yaml.AliasEvent)
+        nodes += isinstance(event, yaml.NodeEvent)
+        if nodes > 2 * MAX_VALUES:  # keys and values
+            refuse(place, _line(event), f"holds more than {MAX_VALUES} values; split it")
         if depth > MAX_DEPTH:
             refuse(place, _line(event), f"is nested more than {MAX_DEPTH} deep; write it flatter")
         if aliases > MAX_ALIASES:

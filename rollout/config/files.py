@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rollout.config.load import Configuration, load_configuration, names_of_files
 from rollout.config.revisions import Revisions
-from rollout.core.errors import InvalidInput
+from rollout.core.errors import InvalidInput, StoreError
 from rollout.ports import Clock
 
 Look = dict[str, tuple[int, int, int, int] | None]
@@ -35,7 +35,10 @@ class ConfigurationFiles:
         if look == self._look:
             return None
         self._look = look  # taken before reading: what is written meanwhile is seen the next time
-        fresh = load_configuration(self._directory, self._revisions)
+        try:
+            fresh = load_configuration(self._directory, self._revisions)
+        except StoreError as error:  # a full disk must not stop what is under way
+            raise InvalidInput(f"{error} Then save a file of the configuration again.") from error
         if fresh.digest == self.current.digest:
             return None
         self.current, self.loaded_at = fresh, self._clock.now()

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from rollout.config.document import MAX_BYTES, Document, decode, read_document
-from rollout.config.nouns import policy_of, refuse_unfit, regions_of, signals_of
+from rollout.config.nouns import overridden, policy_of, refuse_unfit, regions_of, signals_of
 from rollout.config.revisions import Revisions
 from rollout.core.errors import InvalidInput, Problem
-from rollout.core.model import Region, Signal
+from rollout.core.model import Region, Service, Signal
 from rollout.core.policy import Policy
 from rollout.registry import load_plugins
 
@@ -40,6 +40,10 @@ class Configuration:
     policies: Mapping[str, PolicyFile]
     signals: Mapping[str, Signal]
     digest: str
+
+    def signals_for(self, service: Service) -> dict[str, Signal]:
+        """What each signal means for `service`, whose own meanings come first. Raises InvalidInput."""
+        return overridden(self.signals, service.signals)
 
 
 def load_configuration(directory: Path, revisions: Revisions | Path | None = None) -> Configuration:

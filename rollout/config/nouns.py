@@ -1,20 +1,21 @@
 """From one file's document to the nouns of the model, or one InvalidInput with every problem of the file."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from rollout.config.document import Document
-from rollout.config.shapes import RegionsFile, SignalsFile
+from rollout.config.shapes import RegionsFile, SignalsFile, SignalShape
 from rollout.core.errors import InvalidInput, Problem
 from rollout.core.model import Region, Signal
 from rollout.core.plan import compile_plan
-from rollout.core.policy import Policy
+from rollout.core.policy import Policy, SignalName
 from rollout.explain import did_you_mean, explain, joined
 from rollout.registry import DEPLOYERS, SOURCES
 
+MAX_PROBLEMS = 50  # of one file; beyond that nobody reads on
 M = TypeVar("M", bound=BaseModel)
 _NO_HINTS: Mapping[str, str] = MappingProxyType({})
 
@@ -39,6 +40,23 @@ def signals_of(document: Document) -> dict[str, Signal]:
     signals = {name: signal.noun(name) for name, signal in shape.signals.items()}
     _refuse(document, [problem for signal in signals.values() for problem in _wrong_meanings(signal)])
     return signals
+
+
+def overridden(signals: Mapping[str, Signal], written: Mapping[str, Any]) -> dict[str, Signal]:
+    """`signals` with a service's own meanings in their place. Raises InvalidInput with JSON pointers."""
+    if not written:
+        return dict(signals)
+    try:
+        shapes = TypeAdapter(dict[SignalName, SignalShape]).validate_python(dict(written))
+    except ValidationError as error:
+        problems = list(explain(error, SignalShape, "signals"))
+    else:
+        own = {name: shape.noun(name) for name, shape in shapes.items()}
+        problems = [problem for signal in own.values() for problem in _wrong_meanings(signal)]
+        if not problems:
+            return {**signals, **own}
+    pointers = tuple(Problem("/" + p.place.replace(".", "/"), p.message) for p in problems)
+    raise InvalidInput("The service's own signals cannot be used.", pointers)
 
 
 def refuse_unfit(
@@ -77,8 +95,12 @@ def _refuse(document: Document, problems: list[Problem]) -> None:
         raise _placed(document, problems)
 
 
-def _placed(document: Document, problems: Iterable[Problem]) -> InvalidInput:
-    return InvalidInput(f"{document.place} cannot be used.", tuple(document.at(p) for p in problems))
+def _placed(document: Document, problems: Sequence[Problem]) -> InvalidInput:
+    placed = [document.at(problem) for problem in problems[:MAX_PROBLEMS]]
+    if len(problems) > MAX_PROBLEMS:
+        more = f"and {len(problems) - MAX_PROBLEMS} more wrong places; mend these first"
+        placed.append(Problem(f"{document.place}:1", more))
+    return InvalidInput(f"{document.place} cannot be used.", tuple(placed))
 
 
 def _wrong_regions(shape: RegionsFile) -> Iterator[Problem]:

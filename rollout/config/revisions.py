@@ -75,4 +75,6 @@ def _write(path: Path, known: Mapping[str, list[str]]) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise StoreError(f"The policy revisions cannot be written to {path}: {error.strerror}.") from error
+        raise StoreError(
+            f"The policy revisions cannot be written to {path}: {error.strerror}. Mend that."
+        ) from error

@@ -15,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+WORKING_S = 1.0  # a claim younger than this is being worked on, and is not taken away
 LISTED = 1000  # stalled items in one answer
 SCHEMA = """
 create table if not exists sends (
@@ -172,7 +173,7 @@ class MailQueue:
             rows = self._db.execute(
                 "select id, accepted_at, version from sends where state = 'claimed' and claimed_at <= ?"
                 " order by accepted_at limit ?",
-                (now - older_than, LISTED),
+                (now - max(older_than, WORKING_S), LISTED),
             ).fetchall()
             backlog, oldest = self._db.execute(
                 "select count(*), min(accepted_at) from sends where state in ('queued', 'claimed')"
@@ -187,7 +188,7 @@ class MailQueue:
         }
 
     def resume(self, items: Sequence[tuple[str, str]]) -> Resumed:
-        """Put claimed sends back into the queue, for anybody. `items` are (id, key); a key works once."""
+        """Put stalled sends back into the queue, for anybody. `items` are (id, key); a key works once."""
         now, resumed, already = self._now(), 0, 0
         unknown: list[str] = []
         with self._writing() as db:
@@ -202,8 +203,9 @@ class MailQueue:
                     first
                     and db.execute(
                         "update sends set state = 'queued', slot = null, version = null, token = null,"
-                        " claimed_at = null, waiting_since = ? where id = ? and state = 'claimed'",
-                        (now, send),
+                        " claimed_at = null, waiting_since = ? where id = ? and state = 'claimed'"
+                        " and claimed_at <= ?",
+                        (now, send, now - WORKING_S),
                     ).rowcount
                 )
                 resumed, already = resumed + bool(moved), already + (not moved)

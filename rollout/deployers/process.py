@@ -204,7 +204,7 @@ class ProcessDeployer:
         paths = self._stalled(action.service)
         older = float(action.details.get("stalled_after_s", 300))
         found = await self._admin(action.service, "GET", f"{paths.find}?older_than={older:g}")
-        kept = {name: found[name] for name in ("items", "backlog", "oldest_age_s")}
+        kept = fields(found, paths.find, "items", "backlog", "oldest_age_s")
         text = f"{len(kept['items'])} items are unfinished for over {older:g} s; {kept['backlog']} in all."
         return done(text, details=kept)
 
@@ -213,13 +213,13 @@ class ProcessDeployer:
         items = [one["id"] if isinstance(one, dict) else one for one in action.details.get("items", ())]
         keyed = [{"id": item, "key": f"{key}/{item}"} for item in items]
         found = await self._admin(action.service, "POST", paths.resume, {"items": keyed})
-        kept = {name: found[name] for name in ("resumed", "already")}
+        kept = fields(found, paths.resume, "resumed", "already")
         text = f"Resumed {kept['resumed']} items; {kept['already']} were resumed or done before."
         return done(text, details=kept)
 
     async def _admin(
-        self, service: str, method: Literal["GET", "POST"], path: str, body: Any = None
-    ) -> dict[str, Any]:
+        self, service: str, method: Literal["GET", "POST"], path: str, body: object = None
+    ) -> object:
         """Ask the healthy instances one after the other until one answers."""
         status = await asyncio.to_thread(self._status, service)
         problems: list[str] = []
@@ -233,15 +233,13 @@ class ProcessDeployer:
         why = "; ".join(problems) or "no instance is healthy"
         raise TransientError(f"{method} {path} of {service} was not answered ({why}). It is tried again.")
 
-    async def _ask(self, method: str, url: str, body: Any) -> dict[str, Any]:
+    async def _ask(self, method: str, url: str, body: object) -> object:
         async with asyncio.timeout(ADMIN_S):
             answer = await self._around.http.request(method, url, json=body, timeout=ADMIN_S)
         if answer.status_code in {400, 404, 405, 409, 422}:
             raise PermanentError(f"{method} {url} was refused with {answer.status_code}: {answer.text[:200]}")
         answer.raise_for_status()
-        found = json.loads(answer.content)
-        if not isinstance(found, dict):
-            raise TypeError("the answer is not an object")
+        found: object = json.loads(answer.content)
         return found
 
     # ------------------------------------------------------------------ what every order needs
@@ -384,6 +382,16 @@ def failed(what: str, failure: Failure, running: dict[str, int] | None = None) -
     return Reply(
         progress=Progress.FAILED, result=ActionResult(message=message, running=running or {}, details=details)
     )
+
+
+def fields(found: object, path: str, *names: str) -> dict[str, Any]:
+    """What an admin endpoint must answer. Raises PermanentError naming what is missing."""
+    missing = [name for name in names if not isinstance(found, dict) or name not in found]
+    if missing or not isinstance(found, dict):
+        raise PermanentError(
+            f"{path} answered without {', '.join(missing)}; it must give {', '.join(names)}."
+        )
+    return {name: found[name] for name in names}
 
 
 def ends(one: InstanceStatus) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, func, or_, select, update
 
 from rollout.core.errors import Conflict, NotFound
 from rollout.core.model import FINISHED, Intent, Phase, RegionRollout, Rollout, Transition
@@ -119,6 +119,12 @@ def active(conn: Connection, service: str) -> tuple[Rollout, ...]:
     unfinished = [phase.value for phase in Phase if phase not in FINISHED]
     found = select(_R).where(_R.c.service == service, _R.c.phase.in_(unfinished))
     return _whole(conn, conn.execute(found.order_by(_R.c.created_at, _R.c.id)).all())
+
+
+def phase_counts(conn: Connection) -> dict[Phase, int]:
+    """How many rollouts stand in each phase; a phase without one is left out."""
+    counted = conn.execute(select(_R.c.phase, func.count()).group_by(_R.c.phase))
+    return {Phase(phase): number for phase, number in counted}
 
 
 def _whole(conn: Connection, rows: Sequence[Row[Any]]) -> tuple[Rollout, ...]:

@@ -114,6 +114,10 @@ class SqlStore(Store):
         """Unfinished rollouts of a service, oldest first."""
         return await self._read(rollouts.active, service)
 
+    async def phase_counts(self) -> Mapping[Phase, int]:
+        """How many rollouts stand in each phase."""
+        return await self._read(rollouts.phase_counts)
+
     async def add(
         self, rollout: Rollout, plan: Plan, transition: Transition, intents: Sequence[Intent] = ()
     ) -> None:

@@ -137,7 +137,8 @@ class Slot:
         self.healthy = False
         lasted = life.lasted_s
         if planned:
-            await asyncio.sleep(DRAIN_S)  # who sends it traffic sees that it is going
+            if self.wish is not None:
+                await asyncio.sleep(DRAIN_S)  # who sends it traffic sees that it is going
             await life.stop()
         ended = await life.exit(self._clock.now(), planned=planned)
         self._exits.append(ended)

@@ -156,14 +156,6 @@ WRONG = {
         "name: stan\x07dard",
         "policies/x.yaml:2: holds the character U+0007, which YAML does not allow; delete it",
     ),
-    "an open bracket says where it began": (
-        "[R1]",
-        "[R1",
-        (
-            "policies/x.yaml:11: is not YAML: did not find expected ',' or ']' while parsing a flow sequence "
-            "from line 10"
-        ),
-    ),
 }
 
 
@@ -171,6 +163,23 @@ WRONG = {
 def test_one_wrong_place_is_one_problem(policy: str, old: str, new: str, problem: str) -> None:
     assert old in policy
     assert refused(policy.replace(old, new, 1)) == [problem]
+
+
+def test_an_open_bracket_says_where_it_began(policy: str) -> None:
+    (problem,) = refused(policy.replace("[R1]", "[R1"))
+    assert problem.startswith("policies/x.yaml:11: is not YAML: ")
+    assert problem.endswith(" while parsing a flow sequence from line 10")
+
+
+def test_a_great_many_wrong_places_are_counted(policy: str) -> None:
+    problems = refused(policy + "".join(f"wrong{i}: 1\n" for i in range(500)))
+    assert len(problems) == 51
+    assert problems[-1] == "policies/x.yaml:1: and 450 more wrong places; mend these first"
+
+
+def test_a_great_many_values_are_refused_before_they_are_read() -> None:
+    (problem,) = refused("a: [" + "1," * (2 * MAX_VALUES) + "]")
+    assert problem == f"policies/x.yaml:1: holds more than {MAX_VALUES} values; split it"
 
 
 def test_every_wrong_place_is_named_at_once(policy: str) -> None:
@@ -275,8 +284,8 @@ def test_a_lone_surrogate_from_json_is_refused(policy: str) -> None:
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PIECES = st.sampled_from(
     ["a", ": ", "- ", "\n", "  ", "{", "}", "[", "]", ",", "&x ", "*x", "!!int ", "!", "|", ">", "'", '"',
-     "\\",     "%", "#", "?", "<<: ", ".nan", "1e9", "stages", "steps", "bake", "regions", "null", "---", "...", "\t",
-     "\\uD800", "\\U00110000", "\x85", "\u2028", "0x", "~"]
+     "\\", "%", "#", "?", "<<: ", ".nan", "1e9", "stages", "steps", "bake", "regions", "null", "---",
+     "...", "\t", "\\uD800", "\\U00110000", "\x85", "\u2028", "0x", "~"]
 )  # fmt: skip
 
 

@@ -151,3 +151,23 @@ def test_revisions_that_cannot_be_written_leave_the_old_file(
     assert [found.name for found in tmp_path.iterdir()] == ["revisions.json"]
     monkeypatch.undo()
     assert book.assign({"standard": "b"}) == {"standard": 2}
+
+
+def test_a_full_disk_keeps_the_old_configuration_and_says_so_once(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = ConfigurationFiles(directory, FixedClock(), directory / "revisions.json")
+    edit(directory, "bake: 15m", "bake: 20m")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(InvalidInput, match="No space left on device") as caught:
+            files.reload()
+    assert files.reload() is None
+    assert revision(files.current) == 1
+    assert files.kept(caught.value).startswith("configuration not reloaded: The policy revisions cannot be")
+    edit(directory, "bake: 20m", "bake: 25m")
+    assert revision(files.reload()) == 2

@@ -63,25 +63,34 @@ def test_the_tempered_ratio_of_any_block_has_a_mean_of_at_most_one(x, n1, n0, ph
         assert float(chance @ np.exp(factors)) <= 1 + 1e-6
 
 
-@given(z=st.floats(0, 30), scale=st.floats(1, 5))
-def test_the_sign_test_is_fair_for_any_symmetric_difference(z, scale):
-    def factor(sign):
-        return np.exp(
-            counts.sign_factors([50 + sign * min(z, 50), 500.0, 50 - sign * min(z, 50), 500.0], scale)
-        )
+@given(z=st.floats(0, 50), rate=st.floats(1e-4, 1.0), scale=st.floats(1, 5))
+def test_the_sign_test_is_fair_for_any_symmetric_difference(z, rate, scale):
+    def factor(gap):
+        return np.exp(counts.sign_factors([50 + gap, 500.0, 50 - gap, 500.0], rate, scale))
 
-    assert np.allclose((factor(1) + factor(-1)) / 2, 1, atol=1e-6)
+    assert np.allclose((factor(z) + factor(-z)) / 2, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.25, 0.5])
+def test_a_larger_noisy_baseline_does_not_lean_the_sign_test_towards_harm(share):
+    rng, found = np.random.default_rng(7), []
+    n1, n0 = 1200 * share, 1200 * (1 - share)
+    for one, other in rng.gamma(4, 0.25, (20_000, 2)):
+        x1, x0 = float(rng.poisson(0.005 * n1 * one)), float(rng.poisson(0.005 * n0 * other))
+        found.append(np.exp(counts.sign_factors([x1, n1, x0, n0], 0.005, 1.2)))
+    blocks = np.array(found)
+    assert (blocks.mean(axis=0) <= 1 + 3 * blocks.std(axis=0) / math.sqrt(len(blocks))).all()
 
 
 def test_one_block_is_worth_at_most_its_cap():
     flood = [10_000.0, 10_000.0, 0.0, 10_000.0]
     assert counts.split_factors(flood, 1.0).max() == pytest.approx(math.log(3))
-    assert counts.sign_factors(flood, 1.0).max() <= math.log(2) + 1e-12
+    assert counts.sign_factors(flood, 0.01, 1.0).max() <= math.log(2) + 1e-12
     assert rates.own_factors(flood, 1e-6, 1.0).max() == pytest.approx(math.log(20))
 
 
 def test_above_half_of_the_traffic_the_sign_test_stops_betting():
-    state = CheckState()
+    state = CheckState(pool=[5.0, 500.0])
     counts.bet(state, [5.0, 100.0, 0.0, 100.0], 2.0, BLOCKS)
     frozen = list(state.logs["sign"])
     counts.bet(state, [5.0, 300.0, 0.0, 100.0], 2.0, BLOCKS)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -101,7 +101,7 @@ class World:
         self.instances: dict[str, Instance] = {}
         self.cursor: dict[str, Any] = {}
         self.requests: list[httpx.Request] = []
-        self.handler: Callable[[httpx.Request], Any] = self._answer
+        self.handler: Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]] = self._answer
         self.options = options
         self.source = self.a_new_controller()
 
@@ -109,7 +109,7 @@ class World:
         async def handle(request: httpx.Request) -> httpx.Response:
             self.requests.append(request)
             found = self.handler(request)
-            return await found if asyncio.iscoroutine(found) else found
+            return found if isinstance(found, httpx.Response) else await found
 
         around = Surroundings(
             region="R3",
@@ -276,6 +276,16 @@ async def test_the_first_count_of_a_new_series_is_not_lost(world: World) -> None
     await world.read()
     world.has(exposed(1000, 7, more='http_requests_total{status="500",version="1.0"} 4\n'))
     assert numbers(await world.read()) == (4, 4)
+
+
+async def test_a_series_that_comes_back_goes_on_where_it_was(world: World) -> None:
+    more = 'http_requests_total{status="500",version="1.0"} 40\n'
+    world.has(exposed(1000, 7, more=more))
+    await world.read()
+    world.has(exposed(1000, 7))
+    await world.read()
+    world.has(exposed(1000, 7, more=more.replace("40", "41")))
+    assert numbers(await world.read()) == (1, 1)
 
 
 async def test_a_signal_asked_for_later_does_not_begin_with_the_whole_past(world: World) -> None:
@@ -640,7 +650,7 @@ async def test_a_later_start_time_is_a_restart_and_names_the_instance(world: Wor
     await world.read(RESTARTS)
     world.has(exposed(start=world.now + 100))
     reading = await world.read(RESTARTS, after_s=360)
-    assert numbers(reading, "restarts") == (1, pytest.approx(0.2))
+    assert numbers(reading, "restarts") == pytest.approx((1, 0.2))
     single = the(reading, "restarts", instance="a")
     assert (single.value, single.exposure) == (1, 0)
     assert len(reading.samples) == 2
@@ -672,7 +682,7 @@ async def test_a_crash_loop_that_never_answers_is_seen_by_the_count_once(world: 
     world.has(httpx.ConnectError("refused"), version="2.0", restarts=2)
     reading = await world.read(RESTARTS)
     assert the(reading, "restarts", "2.0", "a").value == 2
-    assert numbers(reading, "restarts", "2.0") == (2, pytest.approx(10 / 3600))
+    assert numbers(reading, "restarts", "2.0") == pytest.approx((2, 10 / 3600))
     world.has(exposed(version="2.0", start=world.now - 1), version="2.0", restarts=2)
     assert numbers(await world.read(RESTARTS), "restarts", "2.0")[0] == 0
 
@@ -699,6 +709,16 @@ async def test_a_silent_instance_without_restarts_is_not_counted_as_healthy_time
     await world.read(RESTARTS)
     world.has(httpx.ConnectError("refused"))
     assert numbers(await world.read(RESTARTS, after_s=3600), "restarts") == (0, 1)
+
+
+async def test_an_instance_that_was_silent_makes_up_for_its_time_when_it_answers(world: World) -> None:
+    world.has(exposed())
+    world.has(exposed(), "b")
+    await world.read(RESTARTS)
+    world.has(httpx.ConnectError("refused"))
+    await world.read(RESTARTS, after_s=3600)
+    world.has(exposed())
+    assert numbers(await world.read(RESTARTS, after_s=3600), "restarts") == (0, 3)
 
 
 async def test_another_version_in_a_slot_is_a_deployment_and_counts_anew(world: World) -> None:

@@ -94,7 +94,7 @@ class Caller:
         self.clock = ManualClock(T0)
         self.source = service.source(self.clock)
         self.cursor: dict[str, Any] = {}
-        self.versions = ("1.0", "2.0")
+        self.versions: tuple[str, ...] = ("1.0", "2.0")
 
     def ask(self) -> Ask:
         instances = tuple(

@@ -47,7 +47,9 @@ def reason(text: str = "R3 bakes.", **more: Any) -> Reason:
 
 
 def release(version: str = "2.5.0", service: str = SERVICE) -> Release:
-    return Release(service=service, version=version, artifact=f"pkg:oci/mail@sha256%3A{version}", author="ann")
+    return Release(
+        service=service, version=version, artifact=f"pkg:oci/mail@sha256%3A{version}", author="ann"
+    )
 
 
 def plan(regions: tuple[str, ...] = REGIONS) -> Plan:
@@ -145,7 +147,12 @@ def obligation(obligation_id: str = "ob_1", **more: Any) -> Obligation:
 
 def evidence(name: str = "R3", seen: int = 7) -> RegionEvidence:
     """Four checks with the numbers that a judge keeps; one of them is infinite."""
-    numbers: Mapping[str, Any] = {"log_e": 1.25, "blocks": 12, "sums": [0.5, 3.0, 8.25], "floor": float("-inf")}
+    numbers: Mapping[str, Any] = {
+        "log_e": 1.25,
+        "blocks": 12,
+        "sums": [0.5, 3.0, 8.25],
+        "floor": float("-inf"),
+    }
     return RegionEvidence(
         region=name,
         candidate="2.5.0",
@@ -168,7 +175,8 @@ def sample(seconds: float = 10, **more: Any) -> Sample:
 
 
 def service(name: str = SERVICE, **more: Any) -> Service:
-    return Service(name=name, policy="careful", owners=("mail",), signals={"errors": {"bad": "x"}}, **more)
+    given: dict[str, Any] = {"policy": "careful", "owners": ("mail",), "signals": {"errors": {"bad": "x"}}}
+    return Service(name=name, **{**given, **more})
 
 
 def token(token_id: str = "to_1", **more: Any) -> Token:

@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,6 @@ async def test_a_session_needs_a_token(store: SqlStore) -> None:
 
 async def test_the_file_can_be_read_by_its_owner_only(store: SqlStore, tmp_path: Path) -> None:
     await store.add_token(token(), "a")
-    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    modes = {entry.name: entry.stat().st_mode & 0o777 for entry in os.scandir(tmp_path)}
     assert modes["rollout.db"] == 0o600
     assert set(modes.values()) == {0o600}

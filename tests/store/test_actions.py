@@ -30,7 +30,9 @@ async def test_going_back_comes_first_and_then_what_is_longest_due(store: SqlSto
 
 
 async def test_a_due_action_comes_back_as_it_was_recorded(store: SqlStore) -> None:
-    wanted = action("a", deadline=at(60), attempts=2, unreachable_since=at(1), result=ActionResult(message="m"))
+    wanted = action(
+        "a", deadline=at(60), attempts=2, unreachable_since=at(1), result=ActionResult(message="m")
+    )
     await recorded(store, wanted)
     assert await store.due_actions(at(0), 1) == (wanted,)
 

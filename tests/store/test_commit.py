@@ -118,7 +118,9 @@ async def test_a_second_commit_without_reading_again_loses_no_wake_up(store: Sql
 
 async def test_obligations_and_evidence_are_replaced_by_their_keys(store: SqlStore) -> None:
     found = await added(store)
-    first = Change(rollout=found, obligations=(obligation(),), evidence={"R3": evidence(), "R1": evidence("R1")})
+    first = Change(
+        rollout=found, obligations=(obligation(),), evidence={"R3": evidence(), "R1": evidence("R1")}
+    )
     found = await store.commit(first)
     later = obligation(progress={"stalled": 0}, ended_at=at(9), state="met")
     await store.commit(Change(rollout=found, obligations=(later,), evidence={"R3": evidence(seen=99)}))
@@ -217,7 +219,9 @@ async def test_a_rollback_of_an_undeclared_service_is_not_refused(store: SqlStor
     assert await store.was_rolled_back("mail-sender", "2.5.0") == "ro_01"
 
 
-async def test_what_was_read_back_reaches_the_service_unless_something_newer_is_known(store: SqlStore) -> None:
+async def test_what_was_read_back_reaches_the_service_unless_something_newer_is_known(
+    store: SqlStore,
+) -> None:
     found = await added(store)
 
     async def read_back(version: str, seconds: float) -> dict[str, int]:

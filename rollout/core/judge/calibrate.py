@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rollout.core.judge.counts import pooled
 from rollout.core.judge.samples import Sums, tally
 from rollout.core.judge.state import CheckState
 from rollout.core.model import Sample, Signal, SignalKind
@@ -42,6 +43,8 @@ def calibrate(signal: Signal, region: str, history: Sequence[Sample], length: fl
         return state
     arms = tally(history, region=region, signal=signal.name, kind=signal.kind, length=length)
     _dispersion(state, signal.kind, arms)
+    for _, events, exposure in sorted((b, *cell) for sums in arms.values() for b, cell in sums.items()):
+        state.pool = pooled(state.pool, events, exposure)
     if signal.kind is SignalKind.RATE:
         _rate(state, arms)
     return state

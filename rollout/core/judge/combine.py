@@ -44,7 +44,7 @@ def judge(
 ) -> Judgement:
     """What the evidence says at `now`, over all regions of the plan. `errors` is passed through."""
     states = {
-        (region, signal): CheckState.load(raw)
+        (region, signal): CheckState.view(raw)
         for region in plan.regions
         if region in evidence
         for signal, raw in evidence[region].checks.items()

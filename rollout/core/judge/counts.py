@@ -19,6 +19,7 @@ RISES = np.array([1.15, 1.3, 1.5, 1.75, 2, 2.5, 3, 4, 6, 10, 20, 50])
 SHIFTS = np.array([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])  # of the studentised difference, in standard deviations
 CAP = math.log(3)  # nats that one block may be worth: no single block decides
 HALF = 0.55  # the sign test bets up to this share: half, and the scatter of one block's traffic around it
+MEMORY = 0.95  # of the usual rate, from one block to the next: it follows the day
 RULED_OUT_MOST = 6.0  # nats kept at most, so that a pass is taken back soon after harm begins
 
 
@@ -31,13 +32,26 @@ def split_factors(sums: list[float], phi: float, cap: float = CAP) -> Floats:
     return capped
 
 
-def sign_factors(sums: list[float], scale: float) -> Floats:
-    """Log factors of the sign test of one block, one for each of SHIFTS: at most ln 2 each."""
+def sign_factors(sums: list[float], rate: float, scale: float) -> Floats:
+    """Log factors of the sign test of one block, one for each of SHIFTS: at most ln 2 each.
+
+    `rate` is what was usual before this block. Studentising by the block's own events would lean towards
+    harm wherever the baseline is the larger and noisy: its quiet blocks would count for more than its loud.
+    """
     x1, n1, x0, n0 = sums
-    share, events = n1 / (n1 + n0), x1 + x0
-    z = (x1 - events * share) / math.sqrt(events * share * (1 - share)) / scale
+    z = (x1 / n1 - x0 / n0) / math.sqrt(rate * (1 / n1 + 1 / n0)) / scale
     logs: Floats = np.log1p(np.clip(np.tanh(SHIFTS * z), -1 + 1e-9, 1))
     return logs
+
+
+def usual_rate(pool: list[float]) -> float | None:
+    """Events per exposure, and half an event more, of the blocks before; None before there were any."""
+    return (pool[0] + 0.5) / pool[1] if pool[1] > 0 else None
+
+
+def pooled(pool: list[float], events: float, exposure: float) -> list[float]:
+    """The usual rate's sums after one more block of both versions."""
+    return [MEMORY * pool[0] + events, MEMORY * pool[1] + exposure]
 
 
 def rule_out_factor(sums: list[float], lift: float, phi: float) -> float:
@@ -69,11 +83,16 @@ def comparable(sums: list[float]) -> bool:
 
 def bet(state: CheckState, sums: list[float], tolerance: float, blocks: int) -> None:
     """Bet one block of a ratio signal."""
-    if not comparable(sums):
-        return
+    if comparable(sums):
+        _bet(state, sums, tolerance, blocks)
+    state.pool = pooled(state.pool, sums[0] + sums[2], sums[1] + sums[3])
+
+
+def _bet(state: CheckState, sums: list[float], tolerance: float, blocks: int) -> None:
     place(state, "split", split_factors(sums, state.phi), blocks)
-    if sums[1] / (sums[1] + sums[3]) <= HALF:
-        place(state, "sign", sign_factors(sums, state.scale), blocks)
+    rate = usual_rate(state.pool)
+    if rate is not None and sums[1] / (sums[1] + sums[3]) <= HALF:
+        place(state, "sign", sign_factors(sums, rate, state.scale), blocks)
     rule_out(state, "split", rule_out_factor(sums, tolerance, state.phi))
 
 

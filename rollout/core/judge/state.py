@@ -4,8 +4,7 @@ Of constant size, and plain JSON: times are epoch seconds, sums are [candidate e
 baseline events, baseline exposure]. What must not live here: any arithmetic of a test.
 """
 
-from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 CANDIDATE = "candidate"
@@ -22,8 +21,9 @@ class CheckState:
     """Mutable while samples are taken in, and only there.
 
     phi, scale: over-dispersion that tempers the ratio test, and the unit of the sign test (both >= 1).
+    pool: events and exposure of lately, of both, fading. learned: what the calibration rests on.
     rate_low, rate_mean, rate_high: events per instance-hour of history with two-sigma bounds; high is None
-    without history. learned: what the calibration rests on, as a sentence.
+    without history.
     newest: the newest time taken, per arm. active: the newest time with exposure of the candidate.
     quiet: exposure of the baseline since then. judged_s: seconds of the candidate that entered blocks.
     block, sums: the open block. totals: everything that entered blocks. rise: the same since `low_at`.
@@ -37,6 +37,7 @@ class CheckState:
     junk: int = 0
     phi: float = 1.0
     scale: float = 1.0
+    pool: list[float] = field(default_factory=lambda: [0.0, 0.0])
     rate_low: float = 0.0
     rate_mean: float = 0.0
     rate_high: float | None = None
@@ -64,10 +65,24 @@ class CheckState:
     over: list[float] = field(default_factory=list)
 
     @classmethod
+    def view(cls, raw: dict[str, Any]) -> "CheckState":
+        """For reading only: shares its lists with `raw`."""
+        return cls(**raw)
+
+    @classmethod
     def load(cls, raw: dict[str, Any]) -> "CheckState":
         """A copy that may be changed without changing `raw`."""
-        return cls(**deepcopy(raw))
+        return cls(**{name: _copy(value) for name, value in raw.items()})
 
     def dump(self) -> dict[str, Any]:
-        """Plain JSON, exact to the last bit."""
-        return asdict(self)
+        """Plain JSON, exact to the last bit; give the state up afterwards, its lists are shared."""
+        return {name: getattr(self, name) for name in _NAMES}
+
+
+_NAMES = tuple(each.name for each in fields(CheckState))
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, list):
+        return value.copy()
+    return {key: _copy(inner) for key, inner in value.items()} if isinstance(value, dict) else value

@@ -28,29 +28,31 @@ def upgrade(database: Database) -> None:
     Raises StoreError when a newer program wrote the schema, or the database cannot be used.
     """
     try:
+        with database.read.begin() as conn:
+            if not _behind(database.path, conn):
+                return
         # BEGIN IMMEDIATE: a second process waits here, and then finds nothing left to do.
         with _ONE_AT_A_TIME, database.write.begin() as conn:
-            _upgrade(database.path, conn)
+            if _behind(database.path, conn):
+                conn.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+                command.upgrade(_config(conn), "head")
+                log.info("database schema upgraded", path=str(database.path))
     except DBAPIError as error:
         raise explained(database.path, error) from error
 
 
-def _upgrade(path: Path, conn: Connection) -> None:
-    config = _config(conn)
-    scripts = ScriptDirectory.from_config(config)
+def _behind(path: Path, conn: Connection) -> bool:
+    """Whether there is something to do. Raises StoreError when a newer program was here."""
+    scripts = ScriptDirectory.from_config(_config(conn))
     newest = scripts.get_current_head()
     present = MigrationContext.configure(conn).get_current_revision()
-    if present == newest:
-        return
     if present is not None and present not in {script.revision for script in scripts.walk_revisions()}:
         raise StoreError(
             f"The database '{path}' was written by a newer version of this program: its schema is "
             f"'{present}', and this one knows up to '{newest}'. It was not touched; install the newer "
             "program, or restore the backup that was made before its first start."
         )
-    conn.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
-    command.upgrade(config, "head")
-    log.info("database schema upgraded", path=str(path), before=present, now=newest)
+    return present != newest
 
 
 def _config(conn: Connection) -> Config:

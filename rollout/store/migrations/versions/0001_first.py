@@ -121,9 +121,9 @@ def _history() -> None:
         sa.Column("at", TIME, nullable=False),
         sa.Column("done", sa.Boolean(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
+        sa.UniqueConstraint("id"),
         sa.ForeignKeyConstraint(["rollout_id"], ["rollouts.id"]),
         sa.PrimaryKeyConstraint("sequence"),
-        sa.UniqueConstraint("id"),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_intents_open", "intents", ["rollout_id"], **_where("NOT done"))
@@ -159,10 +159,10 @@ def _actions() -> None:
         sa.Column("attempts", NUMBER, nullable=False),
         sa.Column("ended_at", TIME, nullable=True),
         sa.Column("body", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["after"], ["actions.key"], initially="DEFERRED", deferrable=True),
-        sa.ForeignKeyConstraint(["rollout_id"], ["rollouts.id"]),
-        sa.PrimaryKeyConstraint("sequence"),
         sa.UniqueConstraint("key"),
+        sa.ForeignKeyConstraint(["rollout_id"], ["rollouts.id"]),
+        sa.ForeignKeyConstraint(["after"], ["actions.key"], initially="DEFERRED", deferrable=True),
+        sa.PrimaryKeyConstraint("sequence"),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_actions_pending", "actions", ["due_at"], **_where("state = 'pending'"))

@@ -1,0 +1,227 @@
+"""The screens: log in, fleet, rollout, and one confirmation for each verb. A GET never changes anything.
+
+What must not live here: words and shapes (presenters, marks, acts) and what fits the state (rollout/commands.py).
+"""
+
+import ipaddress
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from starlette.responses import Response
+
+from api.dashboard import acts, presenters
+from api.dashboard.acts import HOLD_MOST_S, VERBS, Verb
+from api.dashboard.rendering import PageRoute, render, status_of
+from api.deps import (
+    SESSION_COOKIE,
+    ActorDep,
+    ControllerDep,
+    ReadsDep,
+    TokenDep,
+    local_path,
+    page_requires,
+)
+from rollout.access import SESSION_HOURS, Permission
+from rollout.core.errors import Conflict, NotAllowed, NotAuthenticated
+from rollout.core.model import Phase
+from rollout.ports import Token
+from rollout.views import RolloutView
+
+EVENTS_MOST = 500
+HOLD_CHOICES = ((0, "until somebody resumes it"), (900, "15 min"), (3600, "1 h"), (14400, "4 h"), (86400, "1 d"))
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
+_OPEN, _READ = [page_requires(Permission.OPEN)], [page_requires(Permission.READ)]
+
+
+# ------------------------------------------------------------------ log in, log out
+
+
+@router.get("/login", dependencies=_OPEN)
+async def login_form(request: Request, wanted: Annotated[str, Query(alias="next")] = "/") -> Response:
+    """The form; `next` is where to go afterwards."""
+    return render(request, "login", "Log in", message="", next=local_path(wanted))
+
+
+@router.post("/login", dependencies=_OPEN)
+async def log_in(
+    request: Request,
+    controller: ControllerDep,
+    token: Annotated[str, Form(max_length=200)] = "",
+    wanted: Annotated[str, Form(alias="next")] = "/",
+) -> Response:
+    """Make a session and go on, or show the form again and say why not."""
+    try:
+        _, session = await controller.access.log_in(token.strip())
+    except NotAuthenticated as error:
+        return render(request, "login", "Log in", status=401, message=str(error), next=local_path(wanted))
+    answer = RedirectResponse(local_path(wanted), 303)
+    answer.set_cookie(
+        SESSION_COOKIE,
+        session,
+        max_age=SESSION_HOURS * 3600,
+        httponly=True,
+        samesite="strict",
+        secure=not _loopback_http(request),
+    )
+    return answer
+
+
+@router.post("/logout", dependencies=_READ)
+async def log_out(request: Request, controller: ControllerDep) -> Response:
+    """End the session."""
+    await controller.access.log_out(request.cookies[SESSION_COOKIE])
+    answer = RedirectResponse("/login", 303)
+    answer.delete_cookie(SESSION_COOKIE)
+    return answer
+
+
+def _loopback_http(request: Request) -> bool:
+    """Whether this is plain HTTP on this machine, where a Secure cookie would be lost."""
+    host = request.url.hostname or ""
+    try:
+        return request.url.scheme == "http" and ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return request.url.scheme == "http" and host == "localhost"
+
+
+# ------------------------------------------------------------------ screens
+
+
+@router.get("/", dependencies=_READ)
+async def fleet(request: Request, reads: ReadsDep) -> Response:
+    """Who needs a person, what moves, what ended lately, and what runs where."""
+    found = await reads.fleet()
+    return render(request, "fleet", presenters.fleet_title(found), live="refresh", fleet=found)
+
+
+@router.get("/rollouts/{rollout_id}", dependencies=_READ)
+async def rollout(
+    request: Request, rollout_id: str, reads: ReadsDep, token: TokenDep, asked: str = ""
+) -> Response:
+    """One rollout. `asked` names the verb that was just sent from here."""
+    view = await reads.rollout(rollout_id)
+    events, _, _ = await reads.events(rollout_id=view.id, after=0, limit=EVENTS_MOST)
+    return render(
+        request,
+        "rollout",
+        presenters.title(view),
+        live="refresh",
+        view=view,
+        events=events,
+        events_most=EVENTS_MOST,
+        buttons=acts.buttons(view, token),
+        withheld=acts.withheld(view, token),
+        asked=acts.label(view, asked) if _under_way(view, asked) else "",
+    )
+
+
+@router.get("/rollouts/{rollout_id}/raw", dependencies=_READ)
+async def raw(rollout_id: str, reads: ReadsDep) -> Response:
+    """What the page is made of, as JSON."""
+    return JSONResponse(jsonable_encoder(await reads.rollout(rollout_id)))
+
+
+def _under_way(view: RolloutView, asked: str) -> bool:
+    """Whether what was asked is recorded and not visible yet."""
+    held = asked == "hold" and view.phase is Phase.HELD
+    return asked in VERBS and asked in view.possible and not held
+
+
+# ------------------------------------------------------------------ acts
+
+
+def sent_form(
+    reason: Annotated[str, Form(max_length=500)] = "",
+    for_s: Annotated[int, Form(ge=0, le=HOLD_MOST_S)] = 0,
+    then: Annotated[Literal["hold", "resume"], Form()] = "hold",
+) -> acts.Form:
+    """What a confirmation sent."""
+    return acts.Form(reason=reason.strip(), for_s=for_s, then=then)
+
+
+Handler = Callable[..., Awaitable[Response]]
+
+
+def _shows(verb: Verb) -> Handler:
+    async def show(request: Request, rollout_id: str, reads: ReadsDep, token: TokenDep) -> Response:
+        view = await reads.rollout(rollout_id)
+        return _confirm(request, view, token, verb, acts.Form(reason=""))
+
+    return show
+
+
+def _does(verb: Verb) -> Handler:
+    async def do(
+        request: Request,
+        rollout_id: str,
+        controller: ControllerDep,
+        reads: ReadsDep,
+        token: TokenDep,
+        actor: ActorDep,
+        form: Annotated[acts.Form, Depends(sent_form)],
+        row_version: Annotated[int, Form()] = -1,
+    ) -> Response:
+        view = await reads.rollout(rollout_id)
+        if verb.guarded and row_version != view.row_version:
+            return _confirm(request, view, token, verb, form, 412, "Changed since you looked.", _STALE)
+        if verb.why and not form.reason:
+            return _confirm(request, view, token, verb, form, 422, "Say why.", _NO_REASON)
+        sent = form if form.reason else acts.Form(reason=_UNSAID)
+        try:
+            await verb.act(controller.commands, view.id, actor, sent)
+        except (Conflict, NotAllowed) as error:
+            return _confirm(request, view, token, verb, form, status_of(error), "Not done.", str(error))
+        return RedirectResponse(f"/rollouts/{view.id}?asked={verb.name}", 303)
+
+    return do
+
+
+_STALE = "Nothing was done. Below is how it stands now; look again, and send it again if it is still right."
+_NO_REASON = "Nothing was done: the timeline needs one sentence of reason."
+_UNSAID = "no reason was given on the page"
+
+
+def _confirm(
+    request: Request,
+    view: RolloutView,
+    token: Token,
+    verb: Verb,
+    form: acts.Form,
+    status: int = 200,
+    heading: str = "",
+    message: str = "",
+) -> Response:
+    """The effect of one verb, and the form that does it; with a message it is an answer and stays as it is."""
+    button = acts.button(view, verb.name)
+    possible = acts.allowed(view, token, verb.name)
+    return render(
+        request,
+        "confirm",
+        f"{button.label}: {view.service} {view.version}",
+        status=status,
+        live="" if message else "form",
+        view=view,
+        button=button,
+        form=form,
+        heading=heading,
+        message=message,
+        hold_choices=HOLD_CHOICES,
+        possible=possible,
+        impossible=acts.withheld(view, token) if verb.name in view.possible else acts.unfit(view),
+    )
+
+
+for _verb in VERBS.values():
+    _path = f"/rollouts/{{rollout_id}}/{_verb.name}"
+    router.add_api_route(_path, _shows(_verb), methods=["GET"], dependencies=_READ, name=f"show_{_verb.name}")
+    router.add_api_route(
+        _path,
+        _does(_verb),
+        methods=["POST"],
+        dependencies=[page_requires(_verb.permission)],
+        name=f"do_{_verb.name}",
+    )

@@ -1,0 +1,192 @@
+"""Every error code with its page: what it means and what to do. docs/problems.md is written from here.
+
+A code is a promise: it is never renamed, because clients branch on the last part of `type`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What people read about one code. `status` is the HTTP status that it usually comes with."""
+
+    status: int
+    title: str
+    meaning: str
+    mend: str
+
+
+PAGES: dict[str, Page] = {
+    "malformed": Page(
+        400,
+        "The request cannot be read",
+        "The body is not JSON, not UTF-8, or not a form that can be read.",
+        "Send valid JSON in UTF-8 with `content-type: application/json`.",
+    ),
+    "not-authenticated": Page(
+        401,
+        "No valid token",
+        "There is no bearer token, or it is unknown, expired or revoked.",
+        "Send `Authorization: Bearer rot_…`; an admin makes a token with `rollout token create`.",
+    ),
+    "not-allowed": Page(
+        403,
+        "The token lacks the right",
+        "The token is valid, and its role or its services do not include this. Approving your own release "
+        "is refused with this too.",
+        "`detail` names the roles that may; ask somebody who has one of them.",
+    ),
+    "cross-site": Page(
+        403,
+        "The form did not come from this page",
+        "A form was sent from another site, or from a page that was open before you logged in.",
+        "Open the page again and send the form from there.",
+    ),
+    "not-found": Page(
+        404,
+        "There is no such thing",
+        "The path, or the rollout, service, policy or token in it, does not exist or is not yours to see.",
+        "List what exists, for example `GET /v1/rollouts`, and check the spelling.",
+    ),
+    "method-not-allowed": Page(
+        405,
+        "The path exists, the method does not",
+        "The path answers other methods only.",
+        "The header `Allow` lists them.",
+    ),
+    "conflict": Page(
+        409,
+        "It does not fit the present state",
+        "The request is well formed, and what is stored does not permit it now.",
+        "Read the resource again; `detail` says what fits.",
+    ),
+    "illegal-transition": Page(
+        409,
+        "Not possible in this phase",
+        "The rollout's phase does not permit this act.",
+        "`detail` and the rollout's `possible` list what can be done now.",
+    ),
+    "touched": Page(
+        409,
+        "Too late to cancel",
+        "A region runs the release already, so there is something to take back.",
+        "Use `rollback`.",
+    ),
+    "answered": Page(
+        409,
+        "Already answered",
+        "The same person has answered this approval before.",
+        "Another person has to answer.",
+    ),
+    "version-rolled-back": Page(
+        409,
+        "The version was rolled back before",
+        "A version that harmed users does not start again by itself.",
+        "Release a new version, or let an admin start it with `override` and the reason.",
+    ),
+    "already-running": Page(
+        409,
+        "The version already runs",
+        "Every region of the plan has this version as its known good.",
+        "Nothing is to be done; check the version that you meant.",
+    ),
+    "rollout-active": Page(
+        409,
+        "Another rollout is under way",
+        "The policy permits one rollout at a time, or what runs in the region is not settled yet.",
+        "Wait for the rollout that `detail` names, or end it first.",
+    ),
+    "region-busy": Page(
+        409,
+        "Another rollout holds the region",
+        "A region is moved by one rollout at a time.",
+        "Wait for the rollout that `detail` names, or end it first.",
+    ),
+    "not-read": Page(
+        409,
+        "Nothing was read back yet",
+        "The controller has not yet seen what runs in the region, so it cannot be called known good.",
+        "Wait for the first reading; `GET /v1/services/{name}/regions` shows `running_at` then.",
+    ),
+    "mixed": Page(
+        409,
+        "More than one version runs",
+        "Only a region that runs exactly one version can be adopted.",
+        "Bring the region to one version with your own tools, then adopt again.",
+    ),
+    "ambiguous": Page(
+        409,
+        "The id is too short",
+        "More than one rollout begins with what was written.",
+        "Write more of the id.",
+    ),
+    "exists": Page(
+        409,
+        "It exists already",
+        "Something with the same id is stored already.",
+        "Read it; if it is not what you meant, send the request again for a new id.",
+    ),
+    "stale": Page(
+        412,
+        "Changed since you looked",
+        "`If-Match` names an older row version, or somebody else wrote first. Nothing was changed.",
+        "Read again, decide again, and send the new `ETag`.",
+    ),
+    "too-large": Page(
+        413,
+        "The body is too large",
+        "Bodies may have 1,000,000 bytes.",
+        "Send less; a policy is a page of text.",
+    ),
+    "invalid-input": Page(
+        422,
+        "Something in the request is wrong",
+        "The body or a parameter was read and cannot be accepted; nothing was changed.",
+        "`errors` names each wrong place with a JSON pointer (`?name` for a query parameter, `file:line` for "
+        "a policy) and says what belongs there.",
+    ),
+    "precondition-required": Page(
+        428,
+        "Say which version you saw",
+        "An approval without `If-Match` could approve something that nobody looked at.",
+        "Read the rollout and send its `ETag` as `If-Match`.",
+    ),
+    "internal": Page(
+        500,
+        "The controller failed",
+        "This is a fault of the controller, not of the request.",
+        "Look for `trace_id` in the controller's log, and report it. Read the state before trying again.",
+    ),
+    "outside": Page(
+        502,
+        "Something outside failed",
+        "A deployer, a metric source or a notifier could not do its work. Status 503 is worth another try; "
+        "502 is not, before somebody has changed something.",
+        "`detail` says which one and why.",
+    ),
+    "store": Page(
+        503,
+        "The database cannot be used",
+        "The database is locked, full, damaged or not there. Nothing was changed.",
+        "Try again after `Retry-After` seconds; the log has the cause under `trace_id`. To go back without the "
+        "database, restore what is known good with your deploy tool.",
+    ),
+}
+
+
+def page(code: str) -> str:
+    """One code as Markdown. Raises KeyError for a code that does not exist."""
+    about = PAGES[code]
+    return (
+        f"## {code}\n\n**{about.status} {about.title}.** {about.meaning}\n\nWhat to do: {about.mend}\n"
+    )
+
+
+def document() -> str:
+    """Write docs/problems.md: all codes in the order of their status."""
+    head = (
+        "# Problems\n\nEvery error of the HTTP API is `application/problem+json` (RFC 9457). Its `type` is "
+        "`/problems/{code}`,\nwhich the server serves too; `detail` says what to do in this one case; "
+        "`trace_id` finds it in the log.\n"
+    )
+    return "\n".join([head, *(page(code) for code in PAGES)])

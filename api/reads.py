@@ -1,0 +1,117 @@
+"""What one token may see: the queries, narrowed to its services. Handlers and pages read through this alone.
+
+A rollout of a foreign service is answered as one that does not exist, so that ids cannot be probed; a
+foreign service by name is refused whether it exists or not.
+"""
+
+from collections.abc import Sequence
+
+from rollout.access import check_service
+from rollout.commands import StartRequest
+from rollout.core.errors import Conflict, NotFound
+from rollout.core.model import FINISHED, Phase
+from rollout.ports import Token
+from rollout.queries import Queries
+from rollout.views import EventView, Fleet, PlanView, RolloutView, RunningView, ServiceView
+
+_FRONT = 30  # rollouts on the front page
+
+
+class Reads:
+    """Queries for one token. Raises as Queries does, and NotAllowed for a service that is not the token's."""
+
+    def __init__(self, queries: Queries, token: Token) -> None:
+        self._queries, self.token = queries, token
+
+    def _sees(self, service: str) -> bool:
+        return not self.token.services or service in self.token.services
+
+    async def rollout(self, prefix: str) -> RolloutView:
+        """One rollout by id or unique prefix. Raises NotFound, also for a foreign one, and Conflict."""
+        try:
+            view = await self._queries.rollout(prefix)
+        except Conflict as error:
+            if self.token.services:  # the text names the ids of others
+                raise NotFound("rollout", prefix) from error
+            raise
+        if not self._sees(view.service):
+            raise NotFound("rollout", prefix)
+        return view
+
+    async def rollouts(
+        self,
+        *,
+        service: str | None = None,
+        phases: Sequence[Phase] = (),
+        needs_person: bool = False,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> tuple[tuple[RolloutView, ...], str | None]:
+        """A page, newest first, and the cursor of the next one. Raises NotFound for an unknown cursor."""
+        if cursor is not None and self.token.services:
+            await self.rollout(cursor)
+        if service is not None:
+            check_service(self.token, service)
+        services: Sequence[str | None] = (service,) if service else self.token.services or (None,)
+        found: list[RolloutView] = []
+        ends: list[str] = []
+        for each in services:
+            views, more = await self._queries.rollouts(
+                service=each, phases=phases, needs_person=needs_person, limit=limit, cursor=cursor
+            )
+            found += views
+            ends += [more] if more else []
+        if len(services) == 1:
+            return tuple(found), ends[0] if ends else None
+        found.sort(key=lambda view: (view.created_at, view.id), reverse=True)
+        kept = [view for view in found if view.id >= max(ends, default="")][:limit]
+        after = kept[-1].id if len(kept) < len(found) and kept else None
+        return tuple(kept), after or max(ends, default=None)
+
+    async def events(
+        self, *, rollout_id: str | None, after: int, limit: int
+    ) -> tuple[tuple[EventView, ...], int, bool]:
+        """History after a place: what may be seen of it, the last place looked at, and whether more waits."""
+        found = await self._queries.events(rollout_id=rollout_id, after=after, limit=limit)
+        seen = tuple(event for event in found if self._sees(event.service))
+        return seen, found[-1].sequence if found else after, len(found) == limit
+
+    async def plan(self, request: StartRequest) -> PlanView:
+        """A dry run."""
+        check_service(self.token, request.release.service)
+        return await self._queries.plan(request)
+
+    async def services(self) -> tuple[ServiceView, ...]:
+        """The declared services, by name."""
+        return tuple(view for view in await self._queries.services() if self._sees(view.name))
+
+    async def service(self, name: str) -> ServiceView:
+        """One declared service."""
+        check_service(self.token, name)
+        return await self._queries.service(name)
+
+    async def declared(self, name: str) -> ServiceView | None:
+        """One service, or None when nobody has declared it."""
+        try:
+            return await self.service(name)
+        except NotFound:
+            return None
+
+    async def running(self, name: str) -> tuple[RunningView, ...]:
+        """What really runs of a service, region by region."""
+        check_service(self.token, name)
+        return await self._queries.running(name)
+
+    async def fleet(self) -> Fleet:
+        """The front page."""
+        if not self.token.services:
+            return await self._queries.fleet()
+        views, _ = await self.rollouts(limit=_FRONT)
+        services = await self.services()
+        return Fleet(
+            needs_person=tuple(v for v in views if v.needs_person),
+            moving=tuple(v for v in views if not v.needs_person and v.phase not in FINISHED),
+            recent=tuple(v for v in views if not v.needs_person and v.phase in FINISHED),
+            services=services,
+            running={service.name: await self.running(service.name) for service in services},
+        )

@@ -1,0 +1,136 @@
+"""The server as the verbs see it: JSON in, JSON out, and every failure as one `Failure`."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from rollout.cli.exits import Exit, Failure, exit_of_problem
+from rollout.http import blocking_client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the server said. `etag` is the row version, quoted as in HTTP, or empty."""
+
+    body: Any
+    etag: str = ""
+    date: str = ""
+
+
+class Remote:
+    """Talks to one server with one token. Raises Failure with exit 30, 31, 32, 40 and so on."""
+
+    def __init__(self, url: str, token: str | None, transport: httpx.BaseTransport | None = None) -> None:
+        self.url = url
+        self._token = token
+        self._client = blocking_client(transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def get(self, path: str, **query: Any) -> Answer:
+        """Read. Arguments that are None are left out."""
+        return self._ask("GET", path, params={key: v for key, v in query.items() if v is not None})
+
+    def post(self, path: str, body: Mapping[str, Any], *, seen: str = "", key: str = "") -> Answer:
+        """Ask for something once: `key` is the Idempotency-Key, a new one unless given; `seen` is If-Match."""
+        headers = {"Idempotency-Key": key or secrets.token_urlsafe(18)}
+        return self._ask("POST", path, body=body, headers={**headers, **_if_match(seen)})
+
+    def put(self, path: str, body: Mapping[str, Any], *, seen: str = "") -> Answer:
+        """Declare something, if it is still as `seen`."""
+        return self._ask("PUT", path, body=body, headers=_if_match(seen))
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        sent = {"Accept": "application/json", **(headers or {})}
+        if self._token:
+            sent["Authorization"] = f"Bearer {self._token}"
+        try:
+            answer = self._client.request(method, self.url + path, params=params, json=body, headers=sent)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise self._unreachable(method, error) from error
+        found = _json(answer)
+        if answer.status_code >= 400:
+            raise _refused(answer, found, path)
+        if not answer.is_success or found is None:
+            raise self._stranger(answer)
+        return Answer(
+            body=found, etag=answer.headers.get("ETag", ""), date=answer.headers.get("Date", "")
+        )
+
+    def _unreachable(self, method: str, error: Exception) -> Failure:
+        if isinstance(error, httpx.ReadTimeout) and method != "GET":
+            doubt = " It may have recorded what you asked: look before you ask again."
+            return Failure(
+                f"The server at {self.url} took too long to answer.{doubt}", Exit.UNREACHABLE, "rollout list"
+            )
+        why = str(error) or type(error).__name__
+        message = f"The server at {self.url} cannot be reached: {why}."
+        return Failure(message, Exit.UNREACHABLE, "rollout doctor (or rollout serve, to start one)")
+
+    def _stranger(self, answer: httpx.Response) -> Failure:
+        message = (
+            f"What answers at {self.url} is no rollout server: status {answer.status_code}, "
+            f"{answer.headers.get('Content-Type', 'no content type')}. Check --url and ROLLOUT_URL."
+        )
+        return Failure(message, Exit.UNREACHABLE, "rollout doctor")
+
+
+def _if_match(seen: str) -> dict[str, str]:
+    return {"If-Match": seen} if seen else {}
+
+
+def _json(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+
+
+def _refused(answer: httpx.Response, found: Any, path: str) -> Failure:
+    problem = found if isinstance(found, dict) else {}
+    exit_code = exit_of_problem(answer.status_code, str(problem.get("type", "")))
+    lines = [str(problem.get("detail") or problem.get("title") or f"HTTP {answer.status_code} for {path}")]
+    lines += [_place(error) for error in problem.get("errors") or () if isinstance(error, dict)]
+    if exit_code is Exit.UNEXPECTED and problem.get("trace_id"):
+        lines.append(f"trace {problem['trace_id']}")
+    return Failure("\n".join(lines), exit_code, _next(exit_code, path), problem or None)
+
+
+def _place(error: Mapping[str, Any]) -> str:
+    where = error.get("pointer") or error.get("place") or ""
+    what = error.get("detail") or error.get("message") or ""
+    return f"{where}: {what}" if where else str(what)
+
+
+def _next(exit_code: Exit, path: str) -> str:
+    """The command that shows more about what was refused."""
+    parts = path.split("/")  # "", "v1", "rollouts", id, verb
+    kind = parts[2] if len(parts) > 2 else ""
+    if exit_code is Exit.NOT_ALLOWED:
+        return "rollout whoami"
+    if exit_code in (Exit.UNREACHABLE, Exit.UNEXPECTED):
+        return "rollout doctor"
+    if kind == "rollouts" and len(parts) > 4:
+        return f"rollout status {parts[3]}"
+    lists = {"services": "rollout service list", "policies": "rollout policy show"}
+    fallback = "rollout --help" if exit_code is Exit.USAGE and kind == "tokens" else "rollout list"
+    return lists.get(kind, fallback)

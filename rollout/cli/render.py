@@ -1,0 +1,197 @@
+"""A rollout as text: what a person on call reads. Pure: view in, text out.
+
+The sentences come from the server; here they are only put in order, with a sign and a colour each.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from rollout.core.reason import span
+
+View = Mapping[str, Any]
+_PHASES = {
+    "succeeded": ("✔", "green"),
+    "rolled_back": ("↩", "red"),
+    "rolling_back": ("↩", "red"),
+    "rollback_failed": ("✖", "bold red"),
+    "rejected": ("✖", "yellow"),
+    "canceled": ("–", "dim"),
+    "superseded": ("–", "dim"),
+    "awaiting_approval": ("?", "yellow"),
+    "held": ("‖", "yellow"),
+    "queued": ("○", "dim"),
+    "passed": ("✔", "green"),
+    "restoring": ("↩", "red"),
+    "restored": ("↩", "yellow"),
+    "unreachable": ("✖", "bold red"),
+    "restore_failed": ("✖", "bold red"),
+    "pending": ("○", "dim"),
+}
+_MOVING = ("◐", "cyan")
+_VERDICTS = {
+    "pass": ("✔", "green"),
+    "fail": ("✖", "red"),
+    "undecided": ("?", "yellow"),
+    "no_data": ("∅", "yellow"),
+}
+_KEY = 9  # columns of a key such as "blocked"
+
+
+def status(view: View) -> Text:
+    """State, why, who was reached, what next, then each region with its checks that do not pass."""
+    lines = [headline(view), *_answers(view), *_regions(view, every=False), *_ends(view)]
+    return _joined(lines)
+
+
+def why(view: View) -> Text:
+    """The reason, what it rests on, and every check with its numbers."""
+    reason = view["reason"]
+    lines = [headline(view), _pair("why", reason["text"])]
+    if reason.get("since"):
+        lines.append(_pair("since", moment(reason["since"])))
+    if view.get("decided_at"):
+        lines.append(_pair("decided", moment(view["decided_at"])))
+    lines += [_pair("blocked", text) for text in view["blocked_by"]]
+    lines += [*_regions(view, every=True), *_ends(view)]
+    return _joined(lines)
+
+
+def headline(view: View) -> Text:
+    """The state in one sentence, with its sign."""
+    sign, style = sign_of(view["phase"])
+    return Text.assemble((f"{sign} ", style), (view["sentence"], "bold"))
+
+
+def event(row: View) -> Text:
+    """One line of history: time, sign, place, move, reason."""
+    sign, style = sign_of(row["to_phase"])
+    place = f"{row['region']} " if row.get("region") else ""
+    moved = f"{row['from_phase']} → {row['to_phase']}" if row["from_phase"] else row["to_phase"]
+    return Text.assemble(
+        (f"{clock(row['at'])} ", "dim"), (f"{sign} ", style), f"{place}{moved}  {row['reason']['text']}"
+    )
+
+
+def rollouts(page: View) -> Table | Text:
+    """A page of rollouts, newest first."""
+    if not page["items"]:
+        return Text("No rollout.")
+    rows = [
+        (
+            view["id"],
+            view["service"],
+            view["version"],
+            _signed(view["phase"]),
+            moment(view["since"]),
+            Text(view["sentence"] + (" NEEDS YOU" if view["needs_person"] else "")),
+        )
+        for view in page["items"]
+    ]
+    return table(("ID", "SERVICE", "VERSION", "PHASE", "SINCE (UTC)", "STATE"), rows)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """Columns without lines, which also reads well in a file."""
+    found = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for head in heads:
+        found.add_column(head, overflow="fold")
+    for row in rows:
+        found.add_row(*row)
+    return found
+
+
+def sign_of(phase: str) -> tuple[str, str]:
+    """Sign and style of a phase of a rollout or of a region; what moves is ◐."""
+    return _PHASES.get(phase, _MOVING)
+
+
+def moment(text: str) -> str:
+    """`2026-11-21T18:20:07Z` → `2026-11-21 18:20:07`; UTC, as everything here."""
+    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S}"
+
+
+def clock(text: str) -> str:
+    """The time of day of a moment, UTC."""
+    return f"{datetime.fromisoformat(text):%H:%M:%S}"
+
+
+def _answers(view: View) -> list[Text]:
+    """Why, reach, next, and what stands in the way: always in this order."""
+    lines = [_pair("why", view["reason"]["text"]), _pair("reach", _reach(view["exposure"]))]
+    coming = view["next"]
+    if coming is None:
+        lines.append(_pair("next", "Nothing more will happen."))
+    else:
+        at = f", {moment(coming['at'])} UTC" if coming.get("at") else ""
+        lines.append(_pair("next", f"{coming['what']}{at}"))
+    return lines + [_pair("blocked", text) for text in view["blocked_by"]]
+
+
+def _reach(exposure: View) -> str:
+    if not exposure["regions"]:
+        return "nobody: no region was touched"
+    share = f"{100 * exposure['traffic_share']:.3g} % of users"
+    requests = f", {exposure['requests']} requests judged" if exposure["requests"] else ""
+    return f"{', '.join(exposure['regions'])}; {share} for {span(exposure['duration_s'])}{requests}"
+
+
+def _regions(view: View, *, every: bool) -> list[Text]:
+    lines = []
+    for region in (region for stage in view["stages"] for region in stage["regions"]):
+        lines.append(_region(region))
+        for check in region["checks"]:
+            if every or check["verdict"] != "pass":
+                lines.append(_check(check))
+    return lines
+
+
+def _region(region: View) -> Text:
+    sign, style = sign_of(region["phase"])
+    parts = [region["phase"].replace("_", " ")]
+    if region["touched_at"]:
+        parts.append(f"runs {region['running_version'] or 'unknown'}, {region['weight']} % ordered")
+    if region["bake"]:
+        bake = region["bake"]
+        left = " at most" if bake["until"] == "pass" else ""
+        parts.append(f"baked {span(bake['elapsed_s'])} of {span(bake['planned_s'])}{left}")
+    if region["message"]:
+        parts.append(region["message"])
+    return Text.assemble(f"  {region['region']}  ", (f"{sign} ", style), " · ".join(parts))
+
+
+def _check(check: View) -> Text:
+    sign, style = _VERDICTS[check["verdict"]]
+    needs = f" (needs {check['needs']})" if check["needs"] else ""
+    return Text.assemble("      ", (f"{sign} ", style), f"{check['text']}{needs}")
+
+
+def _ends(view: View) -> list[Text]:
+    """What is owed, what can be done, and how to name this rollout."""
+    owed = [o for o in view["obligations"] if o["state"] in ("open", "overdue")]
+    lines = [
+        _pair("owed", f"{o['kind']} in {o['region']} until {moment(o['until'])} UTC ({o['state']})") for o in owed
+    ]
+    if view["possible"]:
+        effect = f" ({view['rollback_effect']})" if view["rollback_effect"] else ""
+        lines.append(_pair("can do", ", ".join(view["possible"]) + effect))
+    policy = view["policy"]
+    name = f"{view['id']}, seen {view['row_version']}, policy {policy['name']}@{policy['revision']}, "
+    begun = f"started {moment(view['created_at'])} UTC by {view['created_by']}"
+    return [*lines, _pair("rollout", name + begun)]
+
+
+def _pair(key: str, text: str) -> Text:
+    return Text.assemble((f"  {key:<{_KEY}}", "dim"), text)
+
+
+def _signed(phase: str) -> Text:
+    sign, style = sign_of(phase)
+    return Text(f"{sign} {phase}", style=style)
+
+
+def _joined(lines: Iterable[Text]) -> Text:
+    return Text("\n").join(lines)

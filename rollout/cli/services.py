@@ -1,0 +1,116 @@
+"""Verbs about services: adopt, service put, service list, service show."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from rollout.cli import render
+from rollout.cli.deciding import Why
+from rollout.cli.exits import Exit, Failure
+from rollout.cli.session import Session
+
+Name = Annotated[str, typer.Argument(help="The service.", show_default=False)]
+Regions = Annotated[list[str] | None, typer.Option("--region", help="A region; may be given again.")]
+
+
+def adopt(session: Session, service: Name, reason: Why = None, region: Regions = None) -> Exit | None:
+    """Call what runs now known good: the first way back of a service."""
+    body = {"reason": session.reason(reason, f"rollout adopt {service}"), "regions": region or []}
+    adopted = session.remote.post(_path(service, "adopt"), body).body
+    running = session.remote.get(_path(service, "regions")).body["items"]
+    session.show(adopted, lambda _: _running(running))
+    if not session.json:
+        session.say(f"Now a release can be started: rollout start {service} VERSION")
+    return None
+
+
+def put(
+    session: Session,
+    name: Name,
+    policy: Annotated[str | None, typer.Option(help="Its policy; required the first time.")] = None,
+    region: Regions = None,
+    owner: Annotated[list[str] | None, typer.Option("--owner", help="Who is asked; may be given again.")] = None,
+) -> Exit | None:
+    """Declare a service, or change its declaration; what is not given stays as it is."""
+    old, seen = _declared(session, name)
+    chosen = policy or old.get("policy")
+    if chosen is None:
+        message = f"{name} is not declared yet, so it needs a policy."
+        raise Failure(message, Exit.USAGE, f"rollout service put {name} --policy standard")
+    body = {
+        "policy": chosen,
+        "regions": old.get("regions", []) if region is None else region,
+        "owners": old.get("owners", []) if owner is None else owner,
+        "signals": old.get("signals", {}),
+    }
+    session.show(session.remote.put(_path(name), body, seen=seen).body, _service)
+    return None
+
+
+def list_services(session: Session) -> Exit | None:
+    """List the declared services."""
+    session.show(session.remote.get("/v1/services").body, _services)
+    return None
+
+
+def show(session: Session, name: Name) -> Exit | None:
+    """Show a service: its declaration, what really runs where, and what it can go back to."""
+    service = session.remote.get(_path(name)).body
+    running = session.remote.get(_path(name, "regions")).body["items"]
+    data = {"service": service, "regions": running}
+    session.show(data, lambda seen: Group(_service(seen["service"]), _running(seen["regions"])))
+    return None
+
+
+def _declared(session: Session, name: str) -> tuple[Mapping[str, Any], str]:
+    """What is declared now and its ETag; nothing for a new service."""
+    try:
+        answer = session.remote.get(_path(name))
+    except Failure as failure:
+        if failure.exit_code is Exit.NOT_FOUND:
+            return {}, ""
+        raise
+    return answer.body, answer.etag
+
+
+def _path(name: str, part: str = "") -> str:
+    found = f"/v1/services/{quote(name, safe='')}"
+    return f"{found}/{part}" if part else found
+
+
+def _service(service: Mapping[str, Any]) -> Text:
+    regions = ", ".join(service["regions"]) or "every region"
+    owners = ", ".join(service["owners"]) or "nobody is named"
+    lines = [f"{service['name']}: policy {service['policy']}; {regions}; owners: {owners}"]
+    if service.get("stopped_by"):
+        lines.append(f"! {service['stopped_by']} was rolled back: older rollouts wait for a person.")
+    return Text("\n".join(lines))
+
+
+def _services(page: Mapping[str, Any]) -> Table | Text:
+    if not page["items"]:
+        return Text("No service is declared. Declare one: rollout service put NAME --policy standard")
+    rows = [
+        (s["name"], s["policy"], ", ".join(s["regions"]) or "all", ", ".join(s["owners"]) or "–")
+        for s in page["items"]
+    ]
+    return render.table(("SERVICE", "POLICY", "REGIONS", "OWNERS"), rows)
+
+
+def _running(rows: Sequence[Mapping[str, Any]]) -> Table:
+    cells = [
+        (
+            row["region"],
+            ", ".join(f"{n} × {version}" for version, n in row["running"].items()) or "nothing was read back",
+            ", ".join(row["known_good"]) or "none: rollout adopt",
+            row["rollout"] or "–",
+            "; ".join(filter(None, (row["error"], *row["problems"]))) or "–",
+        )
+        for row in rows
+    ]
+    return render.table(("REGION", "RUNS", "KNOWN GOOD", "ROLLOUT", "PROBLEMS"), cells)

@@ -1,0 +1,164 @@
+"""The verb watch: look again every second until the rollout ends. Stopping to watch stops nothing else."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.text import Text
+
+from rollout.cli import render
+from rollout.cli.exits import Exit, Failure, end_of, wait_of
+from rollout.cli.finding import find, path
+from rollout.cli.reading import Ref
+from rollout.cli.session import Session, visible
+from rollout.core.policy import seconds
+
+EVERY_S = 1.0
+PATIENCE_S = 60.0  # how long the server may be away, for example while it restarts
+FOOTER = "Ctrl-C stops watching; the rollout goes on."
+
+
+class Until(StrEnum):
+    """When watching is over."""
+
+    DONE = "done"  # the rollout ended
+    ATTENTION = "attention"  # or it waits for a person
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """The rollout at one moment, and what happened since the look before."""
+
+    view: render.View
+    events: tuple[render.View, ...]
+
+
+def watch(
+    session: Session,
+    ref: Ref,
+    until: Annotated[Until, typer.Option(help="done, or attention: also when it waits for a person.")] = Until.DONE,
+    timeout: Annotated[
+        str | None, typer.Option(help="Give up watching after this time, such as 30m.", metavar="DURATION")
+    ] = None,
+) -> Exit | None:
+    """Follow a rollout to its end; the exit code says how it ended."""
+    return follow(session, find(session, ref).body["id"], until=until, timeout=timeout)
+
+
+def follow(
+    session: Session, rollout_id: str, *, until: Until = Until.DONE, timeout: str | None = None
+) -> Exit | None:
+    """Watch one rollout by its id."""
+    deadline = _deadline(session, timeout)
+    live = session.out.is_terminal and not session.json
+    show = _live if live else _lines
+    try:
+        return show(session, _looks(session, rollout_id, deadline), _ended(until), rollout_id)
+    except KeyboardInterrupt:
+        session.say(
+            f"Stopped watching. The rollout {rollout_id} goes on; see it with: rollout watch {rollout_id}"
+        )
+        return Exit.INTERRUPTED
+
+
+def _lines(
+    session: Session, looks: Iterator[Look], ended: Callable[[render.View], Exit | None], _id: str
+) -> Exit | None:
+    """One line for each change; with --json one JSON object, {"event"} each and {"rollout"} last."""
+    for look in looks:
+        for event in look.events:
+            _line(session, event)
+        code = ended(look.view)
+        if code is not None:
+            if session.json:
+                session.line({"rollout": look.view})
+            else:
+                session.out.print(render.status(visible(look.view)), soft_wrap=True)
+            return _over(session, look.view, code)
+    return Exit.STILL_RUNNING
+
+
+def _line(session: Session, event: render.View) -> None:
+    if session.json:
+        session.line({"event": event})
+    else:
+        session.out.print(render.event(visible(event)), soft_wrap=True)
+
+
+def _live(
+    session: Session, looks: Iterator[Look], ended: Callable[[render.View], Exit | None], _id: str
+) -> Exit | None:
+    """The status, redrawn in place."""
+    with Live(console=session.out, auto_refresh=False) as screen:
+        for look in looks:
+            code = ended(look.view)
+            drawn = render.status(visible(look.view))
+            footer = Text("" if code is not None else f"\n{FOOTER}", style="dim")
+            screen.update(Text.assemble(drawn, footer), refresh=True)
+            if code is not None:
+                return _over(session, look.view, code)
+    return Exit.STILL_RUNNING
+
+
+def _over(session: Session, view: render.View, code: Exit) -> Exit:
+    if not session.json:
+        session.say(f"Why: rollout why {view['id']}")
+    return code
+
+
+def _ended(until: Until) -> Callable[[render.View], Exit | None]:
+    def ended(view: render.View) -> Exit | None:
+        end = end_of(view)
+        return wait_of(view) if end is None and until is Until.ATTENTION else end
+
+    return ended
+
+
+def _looks(session: Session, rollout_id: str, deadline: datetime | None) -> Iterator[Look]:
+    """Look until nobody asks for more, the deadline passes (Failure 20), or the server stays away (40)."""
+    after, away_since = 0, None
+    while True:
+        now = session.world.clock.now()
+        try:
+            view = session.remote.get(path(rollout_id)).body
+            events = tuple(_events(session, rollout_id, after))
+            after = max((event["sequence"] for event in events), default=after)
+            away_since = None
+            yield Look(view=view, events=events)
+        except Failure as failure:
+            away_since = _bear(session, failure, away_since, now)
+        if deadline is not None and session.world.clock.now() >= deadline:
+            message = f"The time to watch is over; the rollout {rollout_id} goes on."
+            raise Failure(message, Exit.STILL_RUNNING, f"rollout watch {rollout_id}")
+        session.world.sleep(EVERY_S)
+
+
+def _events(session: Session, rollout_id: str, after: int) -> Iterator[dict[str, Any]]:
+    while page := session.remote.get(path(rollout_id, "events"), after=after).body["items"]:
+        yield from page
+        after = page[-1]["sequence"]
+
+
+def _bear(session: Session, failure: Failure, since: datetime | None, now: datetime) -> datetime:
+    """Stay when the server is away for a while; raises anything else, and this when it lasts."""
+    if failure.exit_code is not Exit.UNREACHABLE:
+        raise failure
+    if since is None:
+        session.say(f"{failure.message} Asking again for {PATIENCE_S:g} s; the rollout does not depend on it.")
+        return now
+    if now - since >= timedelta(seconds=PATIENCE_S):
+        raise failure
+    return since
+
+
+def _deadline(session: Session, timeout: str | None) -> datetime | None:
+    if timeout is None:
+        return None
+    try:
+        return session.world.clock.now() + timedelta(seconds=float(seconds(timeout)))
+    except ValueError as error:
+        raise Failure(f"--timeout: {error}.", Exit.USAGE, "rollout watch --help") from error

@@ -1,0 +1,206 @@
+"""Verdicts, their numbers, and the one budget over all of them."""
+
+import math
+
+import pytest
+
+from rollout.core.judge import cell_weights, hold_off, judge, threshold
+from rollout.core.model import VerdictKind
+
+from .traffic import NEW, OLD, START, a_plan, at, begun, fed, in_region, sample, steady
+
+PLAN = a_plan("errors")
+
+
+def said(samples, now, plan=PLAN, history=()):
+    """The judgement of one region after samples."""
+    return judge(plan, {"R3": fed(plan, begun(plan, history), samples)}, at(now))
+
+
+def only(judgement):
+    (verdict,) = judgement.verdicts
+    return verdict
+
+
+def test_twice_the_errors_fail_with_numbers_that_a_person_can_act_on():
+    samples = steady(120, (3.0, 600.0), (3.0, 600.0)) + steady(90, (9.0, 600.0), (3.0, 600.0), first=120)
+    judgement = said(samples, 210 * 60)
+    verdict = only(judgement)
+    assert verdict.kind is VerdictKind.FAIL
+    assert judgement.culprits == (verdict,)
+    assert judgement.log_e >= judgement.threshold == pytest.approx(math.log(1 / 0.009))
+    assert verdict.value == pytest.approx(0.015, rel=0.05)
+    assert verdict.baseline == pytest.approx(0.005, rel=0.05)
+    assert verdict.limit == pytest.approx(2 * verdict.baseline)
+    assert abs((verdict.since - at(120 * 60)).total_seconds()) <= 120
+    assert verdict.newest == at(210 * 60)
+    assert verdict.baseline_kind == "instances beside it in R3"
+    assert verdict.guard == ""
+
+
+def test_errors_against_a_baseline_without_any_are_a_clear_fail():
+    verdict = only(said(steady(30, (6.0, 600.0), (0.0, 600.0)), 1800))
+    assert verdict.kind is VerdictKind.FAIL
+    assert verdict.baseline == 0.0
+
+
+def test_fewer_errors_than_the_baseline_never_fail():
+    verdict = only(said(steady(300, (1.0, 600.0), (9.0, 600.0)), 300 * 60))
+    assert verdict.kind is VerdictKind.PASS
+
+
+def test_a_pass_needs_evidence_and_until_then_it_is_undecided_and_says_what_it_needs():
+    early, late = (only(said(steady(n, (3.0, 600.0), (3.0, 600.0)), n * 60)) for n in (3, 60))
+    assert early.kind is VerdictKind.UNDECIDED
+    assert early.needs.startswith("about ")
+    assert "more candidate requests" in early.needs
+    assert "min at the present pace" in early.needs
+    assert late.kind is VerdictKind.PASS
+    assert late.needs == ""
+
+
+def test_what_it_says_it_needs_is_about_what_it_takes():
+    words = only(said(steady(2, (3.0, 600.0), (3.0, 600.0)), 120)).needs
+    promised = float(words.split()[1].replace(",", "")) + 1200
+    taken = next(
+        n * 600
+        for n in range(3, 100)
+        if only(said(steady(n, (3.0, 600.0), (3.0, 600.0)), n * 60)).kind is VerdictKind.PASS
+    )
+    assert taken / 2 <= promised <= taken * 2
+
+
+def test_harm_equal_to_the_tolerance_is_not_passed():
+    samples = steady(30, (6.0, 600.0), (3.0, 600.0))
+    assert only(said(samples, 1800)).kind is not VerdictKind.PASS
+
+
+def test_zero_against_zero_is_undecided_however_long_it_lasts():
+    verdict = only(said(steady(500, (0.0, 600.0), (0.0, 600.0)), 500 * 60))
+    assert verdict.kind is VerdictKind.UNDECIDED
+    assert verdict.needs.startswith("more than ")
+    assert "the baseline shows none yet" in verdict.needs
+
+
+def test_few_requests_never_pass():
+    plan = a_plan("errors", judging={"warmup": 0.001, "min_requests": 50_000})
+    verdict = only(said(steady(60, (3.0, 600.0), (3.0, 600.0)), 3600, plan))
+    assert verdict.kind is VerdictKind.UNDECIDED
+    assert "14,000 more candidate requests" in verdict.needs
+
+
+def test_after_a_change_of_weight_a_pass_must_be_earned_by_what_runs_now():
+    passed = fed(PLAN, begun(PLAN), steady(60, (3.0, 600.0), (3.0, 600.0)))
+    assert only(judge(PLAN, {"R3": passed}, at(3600))).kind is VerdictKind.PASS
+    changed = hold_off(passed, at(3660))
+    assert only(judge(PLAN, {"R3": changed}, at(3610))).kind is VerdictKind.UNDECIDED
+
+
+def test_a_pass_is_taken_back_when_harm_begins():
+    quiet = steady(300, (3.0, 600.0), (3.0, 600.0))
+    harm = steady(8, (12.0, 600.0), (3.0, 600.0), first=300)
+    assert only(said(quiet, 300 * 60)).kind is VerdictKind.PASS
+    assert only(said(quiet + harm, 308 * 60)).kind is not VerdictKind.PASS
+
+
+RESTARTS = a_plan("restarts")
+WEEK = [sample(-60.0 * k, OLD, 1.0 if k <= 34 else 0.0, 10.0, signal="restarts") for k in range(1, 169)]
+
+
+def restarting(minutes, per_hour, *, first=0):
+    """Ten candidate instances beside ten of the baseline, which has a rest of 0.02 per hour."""
+    every = round(60 / (10 * per_hour))
+    return [
+        sample(60.0 * (k + 1), v, float(v == NEW and k % every == 0), 10 / 60, signal="restarts")
+        for k in range(first, first + minutes)
+        for v in (NEW, OLD)
+    ]
+
+
+def test_a_small_periodic_restart_rate_is_found():
+    minutes = 120
+    verdict = only(said(restarting(minutes, 0.3), minutes * 60, RESTARTS, WEEK))
+    assert verdict.kind is VerdictKind.FAIL
+    assert verdict.baseline_kind == "instances beside it in R3 and the history of R3"
+    assert verdict.value == pytest.approx(0.3, rel=0.3)
+
+
+def test_restarts_of_both_alike_are_no_harm():
+    both = [
+        sample(60.0 * (k + 1), v, float(k % 30 == 0), 10 / 60, signal="restarts")
+        for k in range(300)
+        for v in (NEW, OLD)
+    ]
+    history = [sample(-60.0 * k, OLD, float(k % 30 == 0), 10 / 60, signal="restarts") for k in range(1, 6000)]
+    assert only(said(both, 300 * 60, RESTARTS, history)).kind is not VerdictKind.FAIL
+
+
+def test_no_restarts_at_all_are_ruled_out_only_by_history_that_had_some():
+    none = restarting(600, 1e-6)
+    without, beside = (only(said(none[2:], 36_000, RESTARTS, past)) for past in ((), WEEK))
+    assert without.kind is VerdictKind.UNDECIDED
+    assert "instance-hours" in without.needs
+    assert beside.kind is VerdictKind.PASS
+
+
+def test_one_host_that_falls_with_all_its_instances_is_no_verdict():
+    quiet = restarting(30, 1e-6)[2:]
+    crash = [sample(1860, v, 10.0 * (v == NEW), 10 / 60, signal="restarts") for v in (NEW, OLD)]
+    after = [sample(1920, v, 0.0, 10 / 60, signal="restarts") for v in (NEW, OLD)]
+    assert said(quiet + crash + after, 1920, RESTARTS, WEEK).culprits == ()
+
+
+MANY = a_plan(
+    regions=("R3", "R1"),
+    checks=[{"signal": "errors", "weight": 3}, {"signal": "latency"}, {"signal": "oldest_age", "limit": 1}],
+)
+
+
+def test_weights_are_frozen_by_the_plan_and_sum_to_one():
+    weights = cell_weights(MANY)
+    assert sum(weights.values()) == pytest.approx(1)
+    assert weights["R3", "errors"] == weights["R1", "errors"] == pytest.approx(3 / 8)
+    assert ("R3", "oldest_age") not in weights
+
+
+def test_what_has_not_started_counts_as_one():
+    one = fed(MANY, begun(MANY), steady(60, (9.0, 600.0), (3.0, 600.0)))
+    judgement = judge(MANY, {"R3": one}, at(3600))
+    alone = next(v for v in judgement.verdicts if v.signal == "errors")
+    assert math.exp(judgement.log_e) == pytest.approx(3 / 8 * math.exp(alone.log_e) + 5 / 8)
+
+
+def test_regions_that_rise_together_are_blamed_together_worst_first():
+    samples = steady(60, (9.0, 600.0), (3.0, 600.0))
+    worse = in_region(steady(60, (10.0, 600.0), (3.0, 600.0)), "R1")
+    evidence = {"R3": fed(MANY, begun(MANY), samples), "R1": fed(MANY, begun(MANY, region="R1"), worse)}
+    judgement = judge(MANY, evidence, at(3600))
+    assert next((v.region, v.signal) for v in judgement.culprits) == ("R1", "errors")
+    assert {v.kind for v in judgement.culprits} == {VerdictKind.FAIL}
+    innocent = [v for v in judgement.verdicts if v.signal == "latency"]
+    assert VerdictKind.FAIL not in {v.kind for v in innocent}
+
+
+def test_a_smaller_budget_asks_for_more_evidence():
+    strict = a_plan("errors", false_rollback_budget=0.1)
+    assert threshold(strict) == pytest.approx(threshold(PLAN) + math.log(10))
+
+
+def test_errors_of_sources_are_passed_through_and_are_no_verdict():
+    errors = {"R3": ("connection refused", START)}
+    judgement = judge(PLAN, {}, at(60), errors)
+    assert judgement.errors == errors
+    assert judgement.verdicts == judgement.culprits == ()
+    assert judgement.log_e == pytest.approx(0)
+
+
+def test_a_plan_of_gauges_alone_can_only_be_stopped_by_a_guard():
+    plan = a_plan("oldest_age")
+    assert judge(plan, {"R3": begun(plan)}, at(1)).log_e == 0.0
+    assert cell_weights(plan) == {}
+
+
+def test_ignored_samples_are_said():
+    bad = [sample(1.0 + k, NEW, math.nan, 1.0) for k in range(7)]
+    verdict = only(said(bad + steady(5, (3.0, 600.0), (3.0, 600.0)), 300))
+    assert "7 unusable samples were ignored" in verdict.note

@@ -1,0 +1,139 @@
+import multiprocessing
+import sqlite3
+from pathlib import Path
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+from alembic import op
+from sqlalchemy import create_engine
+
+from rollout.core.errors import StoreError
+from rollout.store import inline, open_store
+from rollout.store.engine import open_database
+from rollout.store.migrations import upgrade
+from rollout.store.tables import metadata
+
+
+def schema(path: Path) -> dict[str, str]:
+    """Every table and index as SQLite has it."""
+    database = sqlite3.connect(path)
+    found = database.execute(
+        "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+    ).fetchall()
+    database.close()
+    return {name: " ".join(sql.split()) for name, sql in found}
+
+
+def test_the_migrated_schema_is_the_schema_of_the_tables(url: str, tmp_path: Path) -> None:
+    open_store(url, run=inline).close()
+    wanted = create_engine(f"sqlite:///{tmp_path / 'wanted.db'}")
+    metadata.create_all(wanted)
+    wanted.dispose()
+    migrated = schema(tmp_path / "rollout.db")
+    assert migrated.pop("alembic_version").startswith("CREATE TABLE alembic_version")
+    assert migrated == schema(tmp_path / "wanted.db")
+    assert len(migrated) > 20
+
+
+def test_one_claim_per_service_and_region_is_a_rule_of_the_database(url: str, tmp_path: Path) -> None:
+    open_store(url, run=inline).close()
+    rule = schema(tmp_path / "rollout.db")["uq_rollout_regions_claimed"]
+    assert rule.endswith("ON rollout_regions (service, region) WHERE claimed")
+    assert rule.startswith("CREATE UNIQUE INDEX")
+
+
+def test_upgrading_again_changes_nothing(url: str, tmp_path: Path) -> None:
+    open_store(url, run=inline).close()
+    before = (tmp_path / "rollout.db").read_bytes()
+    open_store(url, run=inline).close()
+    assert (tmp_path / "rollout.db").read_bytes() == before
+
+
+def test_a_newer_schema_is_refused_and_not_touched(url: str, tmp_path: Path) -> None:
+    open_store(url, run=inline).close()
+    path = tmp_path / "rollout.db"
+    with sqlite3.connect(path) as newer:
+        newer.execute("UPDATE alembic_version SET version_num = '9999'")
+    newer.close()
+    with pytest.raises(
+        StoreError, match=r"rollout\.db' was written by a newer version.*'9999'.*'0001'"
+    ) as said:
+        open_store(url, run=inline)
+    assert "install the newer program" in str(said.value)
+    with sqlite3.connect(path) as after:
+        assert after.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
+    after.close()
+
+
+def test_an_upgrade_that_fails_half_way_leaves_nothing(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_table = op.create_table
+
+    def fail_late(name: str, *parts: Any, **options: Any) -> Any:
+        if name == "services":
+            raise OSError("pulled the plug")
+        return create_table(name, *parts, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(op, "create_table", fail_late)
+        with pytest.raises(OSError, match="pulled the plug"):
+            open_store(url, run=inline)
+    assert schema(tmp_path / "rollout.db") == {}
+    open_store(url, run=inline).close()
+
+
+async def test_a_database_that_is_up_to_date_opens_while_another_process_writes(url: str) -> None:
+    holder = open_store(url, run=inline)
+    with holder.database.write.begin():
+        open_store(url, run=inline, busy_s=0.0).close()
+    holder.close()
+
+
+def test_two_threads_that_upgrade_together_both_succeed(url: str) -> None:
+    ready, done = Barrier(2), []
+
+    def start() -> None:
+        ready.wait()
+        database = open_database(url)
+        upgrade(database)
+        done.append(database)
+
+    threads = [Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for database in done:
+        database.close()
+    assert len(done) == 2
+
+
+@pytest.mark.real
+def test_processes_that_start_together_all_succeed(tmp_path: Path) -> None:
+    processes = multiprocessing.get_context("spawn")
+    for attempt in range(2):
+        url = f"sqlite:///{tmp_path / f'{attempt}.db'}"
+        with processes.Pool(3) as pool:
+            assert pool.map(_open, [url] * 3) == ["0001"] * 3
+
+
+def _open(url: str) -> str:
+    store = open_store(url, run=inline)
+    with store.database.read.begin() as conn:
+        revision = conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
+    store.close()
+    return str(revision)
+
+
+def test_a_store_is_closed_when_it_cannot_be_upgraded(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_database: object) -> None:
+        raise StoreError("no")
+
+    closed = []
+    monkeypatch.setattr("rollout.store.sql.upgrade", refuse)
+    monkeypatch.setattr("rollout.store.engine.Database.close", lambda _self: closed.append(1))
+    with pytest.raises(StoreError, match="no"):
+        open_store(url, run=inline)
+    assert closed == [1]
