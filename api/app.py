@@ -1,17 +1,21 @@
-"""Puts the app together: middleware, error handlers, routes. What routes do is in api/routes and api/dashboard."""
+"""Puts the app together: middleware, errors, routes. What routes do is in api/routes and api/dashboard."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
 
 import rollout
 from api import deps, errors
+from api.dashboard import pages
 from api.limits import BodyLimit, Envelope
 from api.metrics import Metrics
 from api.routes import access, policies, rollouts, services, system
 from api.schemas import ProblemBody
+from rollout.access import Permission
 from rollout.bootstrap import Controller
 
 TAGS = [
@@ -27,6 +31,12 @@ _PROBLEM: dict[str, Any] = {
     "description": "What went wrong and what to do.",
     "content": {"application/problem+json": {"schema": ProblemBody.model_json_schema()}},
 }
+
+
+class Public(StaticFiles):
+    """The page's own files, which hold nothing of anybody's; named here so that the route test sees it."""
+
+    permission = Permission.OPEN
 
 
 def create_app(controller: Controller, *, run_heartbeat: bool = False) -> FastAPI:
@@ -59,7 +69,7 @@ def create_app(controller: Controller, *, run_heartbeat: bool = False) -> FastAP
     app.add_middleware(Envelope, observe=app.state.metrics.observe)  # the outer one
     errors.install(app)
     deps.install_login(app)
-    app.include_router(system.router)
-    for part in (rollouts, services, policies, access):
-        app.include_router(part.router, prefix="/v1")
+    for part in (system, rollouts, services, policies, access, pages):
+        app.include_router(part.router)
+    app.mount("/static", Public(directory=Path(pages.__file__).parent / "static"), name="static")
     return app

@@ -163,7 +163,8 @@ def _refuse_other_sites(request: Request) -> None:
     """Browsers say where a form comes from; what does not say it is no browser of ours."""
     fetch_site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     ours = {request.headers.get("host"), urlsplit(controller_of(request).settings.public_url).netloc}
-    if fetch_site not in (None, "same-origin") or (origin is not None and urlsplit(origin).netloc not in ours):
+    foreign = origin is not None and urlsplit(origin).netloc not in ours
+    if foreign or fetch_site not in (None, "same-origin"):
         raise CrossSite("The form was sent from another site. Open the page here and send it again.")
     if fetch_site is None and origin is None:
         raise CrossSite("The form does not say where it comes from. Programs use /v1 with a bearer token.")

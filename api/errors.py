@@ -8,9 +8,11 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from api.problems import PAGES
 from rollout.core import errors
@@ -114,7 +116,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     found: list[ErrorDetails] = list(error.errors())
     if any(each["type"] == "json_invalid" for each in found):
         place = found[0]["loc"][-1]
-        detail = f"The body is not JSON: {found[0]['ctx']['error']} at character {place}. Mend it and send it again."
+        detail = f"The body is not JSON: {found[0]['ctx']['error']} at character {place}."
         return problem(400, "malformed", detail, trace_id=trace_id(request))
     wrong = [Problem(_pointer(each["loc"]), _sentence(each)) for each in found]
     places = "1 place" if len(wrong) == 1 else f"{len(wrong)} places"
@@ -127,11 +129,23 @@ async def _framework(request: Request, error: Exception) -> Response:
     code = _FRAMEWORK.get(error.status_code, "")
     detail = PAGES[code].mend if code else str(error.detail)
     if code == "not-found":
-        detail = f"There is nothing at {request.url.path}. The API begins at /v1; /openapi.json lists its paths."
+        detail = f"There is nothing at {request.url.path}. The API begins at /v1; /docs lists it."
     elif code == "method-not-allowed":
-        allowed = (error.headers or {}).get("allow") or (error.headers or {}).get("Allow", "")
+        allowed = ", ".join(_methods(request))
         detail = f"{request.url.path} does not answer {request.method}. It answers: {allowed}."
+        return problem(405, code, detail, trace_id=trace_id(request), headers={"allow": allowed})
     return problem(error.status_code, code, detail, trace_id=trace_id(request), headers=error.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path answers; Starlette itself names only the first route that fits."""
+    found = {
+        method
+        for route in iter_route_contexts(request.app.routes)
+        if route.methods and compile_path(route.path or "")[0].match(request.url.path)
+        for method in route.methods
+    }
+    return sorted(found)
 
 
 def _pointer(loc: tuple[int | str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Whether this replica can do its work: the database answers, the heart beats, the configuration is loaded."""
+"""Whether this replica can do its work: the database, the heartbeat, the configuration."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -57,7 +57,11 @@ async def _configuration(controller: Controller) -> str:
 def _heartbeat(controller: Controller) -> Check:
     last = controller.heartbeat.last_tick
     if controller.heartbeat.alive():
-        detail = f"The last tick ended at {last:%H:%M:%S} UTC." if last else "The heart has just begun to beat."
+        detail = f"The last tick ended at {last:%H:%M:%S} UTC." if last else "It has just begun to beat."
         return Check(name="heartbeat", ok=True, detail=detail)
     since = f"since {last:%Y-%m-%d %H:%M:%S} UTC" if last else "at all"
-    return Check(name="heartbeat", ok=False, detail=f"The heart has not beaten {since}: nothing is judged.")
+    return Check(
+        name="heartbeat",
+        ok=False,
+        detail=f"The heartbeat is dead: it has not beaten {since}, so nothing is judged.",
+    )

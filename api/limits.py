@@ -31,7 +31,7 @@ Observe = Callable[[Scope, int], None]
 
 
 class Envelope:
-    """Gives each request a trace id and each answer its headers; an exception becomes a 500 without internals.
+    """Gives each request a trace id and each answer its headers; an exception becomes a bare 500.
 
     `observe(scope, status)` is told of every answer.
     """
@@ -40,6 +40,7 @@ class Envelope:
         self._app, self._observe = app, observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -74,6 +75,7 @@ class BodyLimit:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

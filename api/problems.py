@@ -168,8 +168,8 @@ PAGES: dict[str, Page] = {
         503,
         "The database cannot be used",
         "The database is locked, full, damaged or not there. Nothing was changed.",
-        "Try again after `Retry-After` seconds; the log has the cause under `trace_id`. To go back without the "
-        "database, restore what is known good with your deploy tool.",
+        "Try again after `Retry-After` seconds; the log has the cause under `trace_id`. To go back without "
+        "the database, restore what is known good with your deploy tool.",
     ),
 }
 
@@ -177,9 +177,7 @@ PAGES: dict[str, Page] = {
 def page(code: str) -> str:
     """One code as Markdown. Raises KeyError for a code that does not exist."""
     about = PAGES[code]
-    return (
-        f"## {code}\n\n**{about.status} {about.title}.** {about.meaning}\n\nWhat to do: {about.mend}\n"
-    )
+    return f"## {code}\n\n**{about.status} {about.title}.** {about.meaning}\n\nWhat to do: {about.mend}\n"
 
 
 def document() -> str:

@@ -1,4 +1,4 @@
-"""What clients send, strictly: unknown keys, wrong types and control characters are refused; and list answers."""
+"""What clients send (unknown keys, wrong types and control characters are refused), and list answers."""
 
 import json
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -52,7 +52,6 @@ def _storable(signals: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return signals
 
 
-
 Sentence = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
@@ -98,7 +97,9 @@ class StartBody(Body):
     def request(self) -> StartRequest:
         """Make the command's noun."""
         release = Release(**self.model_dump(exclude={"policy", "note", "override"}))
-        return StartRequest(release=release, policy=self.policy, note=self.note, override=self.override.strip())
+        return StartRequest(
+            release=release, policy=self.policy, note=self.note, override=self.override.strip()
+        )
 
 
 class ActBody(Body):

@@ -25,7 +25,7 @@ def refuse_unseen(request: Request) -> None:
     """Raise PreconditionRequired when the client does not say what it looked at."""
     if "if-match" not in request.headers:
         raise PreconditionRequired(
-            "Approving needs `If-Match` with the ETag of the rollout that you looked at: read it, then approve."
+            "Approving needs `If-Match` with the ETag of what you looked at: read the rollout, then approve."
         )
 
 

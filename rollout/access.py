@@ -60,7 +60,7 @@ def check_grant(token: Token, services: Sequence[str]) -> None:
     """Raise NotAllowed when a narrowed token would manage one that reaches further; no services is all."""
     if token.services and not (services and set(services) <= set(token.services)):
         raise NotAllowed(
-            f"The token '{token.name}' is narrowed to {', '.join(token.services)}, and can manage only tokens "
+            f"The token '{token.name}' is narrowed to {', '.join(token.services)}, and can make only tokens "
             "that are narrowed to some of these."
         )
 

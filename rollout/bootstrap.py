@@ -66,9 +66,7 @@ class Plugins:
         return NOTIFIERS.build("log", options, self._around(""))
 
     def _around(self, region: str) -> Surroundings:
-        return Surroundings(
-            region=region, http=self._http, clock=self._clock, directory=self._settings.config
-        )
+        return Surroundings(region=region, http=self._http, clock=self._clock, directory=self._settings.data)
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rollout.access import ROLES, Permission
 from rollout.commands import Actor, Commands
-from rollout.core.model import Intent, IntentKind
+from rollout.core.model import Intent, IntentKind, Phase
 from rollout.ports import Token
 from rollout.views import RolloutView
 
@@ -80,7 +80,7 @@ VERBS: Mapping[str, Verb] = {
             name="approve",
             permission=Permission.DECIDE,
             tone="go",
-            explain="The rollout goes on as planned. Every check goes on judging it, and it can still be rolled back.",
+            explain="The rollout goes on as planned. It stays under judgement and can be rolled back.",
             act=_approve,
             guarded=True,
         ),
@@ -96,7 +96,7 @@ VERBS: Mapping[str, Verb] = {
             name="hold",
             permission=Permission.DECIDE,
             tone="plain",
-            explain="Nothing new is deployed until it is resumed. Judging goes on, and harm still rolls it back.",
+            explain="Nothing new is deployed until it is resumed. Judging goes on, and harm rolls it back.",
             act=_hold,
         ),
         Verb(
@@ -136,7 +136,7 @@ def label(view: RolloutView, verb: str) -> str:
     if verb == "reject":
         return f"Reject, {_lower_first(view.rollback_effect)}" if view.rollback_effect else "Reject"
     if verb == "hold":
-        return "Hold"
+        return "Take over the hold" if view.phase is Phase.HELD else "Hold"
     return f"Resume {view.version}" if verb == "resume" else f"Cancel {view.version}"
 
 
@@ -165,8 +165,10 @@ def withheld(view: RolloutView, token: Token) -> str:
     return f"{token.name} is {token.role}. To {', '.join(missing)}, ask somebody who is {' or '.join(able)}."
 
 
-def unfit(view: RolloutView) -> str:
-    """Why a verb is not offered in this phase, and what is."""
+def impossible(view: RolloutView, token: Token, verb: str) -> str:
+    """Why `verb` is not offered: the token, or the phase and what it permits."""
+    if verb in view.possible:
+        return withheld(view, token)
     fits = ", ".join(view.possible) or "nothing"
     return f"The rollout is {view.phase.replace('_', ' ')}, where this is not possible. Possible now: {fits}."
 

@@ -1,6 +1,6 @@
 """The screens: log in, fleet, rollout, and one confirmation for each verb. A GET never changes anything.
 
-What must not live here: words and shapes (presenters, marks, acts) and what fits the state (rollout/commands.py).
+What must not live here: words and shapes (presenters, marks, acts), or what fits the state (commands).
 """
 
 import ipaddress
@@ -24,14 +24,21 @@ from api.deps import (
     local_path,
     page_requires,
 )
+from api.schemas import RolloutId
 from rollout.access import SESSION_HOURS, Permission
-from rollout.core.errors import Conflict, NotAllowed, NotAuthenticated
+from rollout.core.errors import Conflict, InvalidInput, NotAllowed, NotAuthenticated
 from rollout.core.model import Phase
 from rollout.ports import Token
 from rollout.views import RolloutView
 
 EVENTS_MOST = 500
-HOLD_CHOICES = ((0, "until somebody resumes it"), (900, "15 min"), (3600, "1 h"), (14400, "4 h"), (86400, "1 d"))
+HOLD_CHOICES = (
+    (0, "until somebody resumes it"),
+    (900, "15 min"),
+    (3600, "1 h"),
+    (14400, "4 h"),
+    (86400, "1 d"),
+)
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False, default_response_class=HTMLResponse)
 _OPEN, _READ = [page_requires(Permission.OPEN)], [page_requires(Permission.READ)]
@@ -100,7 +107,7 @@ async def fleet(request: Request, reads: ReadsDep) -> Response:
 
 @router.get("/rollouts/{rollout_id}", dependencies=_READ)
 async def rollout(
-    request: Request, rollout_id: str, reads: ReadsDep, token: TokenDep, asked: str = ""
+    request: Request, rollout_id: RolloutId, reads: ReadsDep, token: TokenDep, asked: str = ""
 ) -> Response:
     """One rollout. `asked` names the verb that was just sent from here."""
     view = await reads.rollout(rollout_id)
@@ -120,7 +127,7 @@ async def rollout(
 
 
 @router.get("/rollouts/{rollout_id}/raw", dependencies=_READ)
-async def raw(rollout_id: str, reads: ReadsDep) -> Response:
+async def raw(rollout_id: RolloutId, reads: ReadsDep) -> Response:
     """What the page is made of, as JSON."""
     return JSONResponse(jsonable_encoder(await reads.rollout(rollout_id)))
 
@@ -139,15 +146,20 @@ def sent_form(
     for_s: Annotated[int, Form(ge=0, le=HOLD_MOST_S)] = 0,
     then: Annotated[Literal["hold", "resume"], Form()] = "hold",
 ) -> acts.Form:
-    """What a confirmation sent."""
-    return acts.Form(reason=reason.strip(), for_s=for_s, then=then)
+    """What a confirmation sent; the reason as one line. Raises InvalidInput for characters that hide."""
+    line = " ".join(reason.split())
+    if not line.isprintable():
+        raise InvalidInput(
+            "The reason holds characters that cannot be shown; take them away and send it again."
+        )
+    return acts.Form(reason=line, for_s=for_s, then=then)
 
 
 Handler = Callable[..., Awaitable[Response]]
 
 
 def _shows(verb: Verb) -> Handler:
-    async def show(request: Request, rollout_id: str, reads: ReadsDep, token: TokenDep) -> Response:
+    async def show(request: Request, rollout_id: RolloutId, reads: ReadsDep, token: TokenDep) -> Response:
         view = await reads.rollout(rollout_id)
         return _confirm(request, view, token, verb, acts.Form(reason=""))
 
@@ -157,7 +169,7 @@ def _shows(verb: Verb) -> Handler:
 def _does(verb: Verb) -> Handler:
     async def do(
         request: Request,
-        rollout_id: str,
+        rollout_id: RolloutId,
         controller: ControllerDep,
         reads: ReadsDep,
         token: TokenDep,
@@ -195,7 +207,7 @@ def _confirm(
     heading: str = "",
     message: str = "",
 ) -> Response:
-    """The effect of one verb, and the form that does it; with a message it is an answer and stays as it is."""
+    """The effect of one verb, and the form that does it; with a message it is an answer and stays."""
     button = acts.button(view, verb.name)
     possible = acts.allowed(view, token, verb.name)
     return render(
@@ -211,7 +223,7 @@ def _confirm(
         message=message,
         hold_choices=HOLD_CHOICES,
         possible=possible,
-        impossible=acts.withheld(view, token) if verb.name in view.possible else acts.unfit(view),
+        impossible=acts.impossible(view, token, verb.name),
     )
 
 

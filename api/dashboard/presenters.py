@@ -43,6 +43,8 @@ class Lane:
 
     view: RegionView
     mark: Mark
+    weight: str
+    way_back: str
     bake: Bar | None
     bake_ends: datetime | None
     detectable: str
@@ -165,7 +167,17 @@ def lane(region: RegionView, now: datetime) -> Lane:
         detectable = ", ".join(f"{name} {rise}" for name, rise in sorted(region.bake.detectable.items()))
     left = region.bake.planned_s - region.bake.elapsed_s if region.bake else 0
     ends = now + timedelta(seconds=left) if left > 0 else None
-    return Lane(region, marks.REGIONS[region.phase], bake, ends, detectable, _lane_next(region))
+    on = region.phase in (RegionPhase.DEPLOYING, RegionPhase.BAKING, RegionPhase.PASSED)
+    return Lane(
+        view=region,
+        mark=marks.REGIONS[region.phase],
+        weight=f"{region.weight} %" if on else "",
+        way_back=f"can go back to {region.back_to}" if on and region.back_to else "",
+        bake=bake,
+        bake_ends=ends,
+        detectable=detectable,
+        next=_lane_next(region),
+    )
 
 
 def _lane_next(region: RegionView) -> str:
@@ -174,7 +186,7 @@ def _lane_next(region: RegionView) -> str:
     if region.phase in (RegionPhase.PASSED, RegionPhase.RESTORED):
         return ""
     rest = region.steps[region.step + (region.phase is not RegionPhase.PENDING) :]
-    return " → ".join(rest) if rest else "passed"
+    return " → ".join((*rest, "passed"))
 
 
 def tile(check: CheckView) -> Tile:
@@ -196,7 +208,7 @@ def evidence(check: CheckView) -> Bar | None:
     part = check.log_e / check.acts_at
     word = next((word for least, word in _STRENGTHS if part >= least), "none")
     numbers = f"e^{check.log_e:.1f}, acts at e^{check.acts_at:.1f}"
-    return Bar(min(max(check.log_e, 0.0), check.acts_at), check.acts_at, f"{word} ({numbers})")
+    return Bar(min(max(check.log_e, 0.0), check.acts_at), check.acts_at, f"of harm: {word} ({numbers})")
 
 
 def tiles(view: RolloutView) -> Mapping[str, tuple[Tile, ...]]:
@@ -240,12 +252,12 @@ def recovery(progress: Mapping[str, object]) -> str:
 def matrix(fleet: Fleet) -> tuple[tuple[tuple[str, str], ...], tuple[MatrixRow, ...]]:
     """The columns (region, title) in order of promotion, and one row for each service."""
     columns: dict[str, str] = {}
-    for cells in fleet.running.values():
-        columns.update({cell.region: cell.title for cell in cells if cell.region not in columns})
+    for running in fleet.running.values():
+        columns.update({cell.region: cell.title for cell in running if cell.region not in columns})
     rows = []
     for service in fleet.services:
-        cells_by = {cell.region: cell for cell in fleet.running.get(service.name, ())}
-        cells = tuple(cells_by.get(name) for name in columns)
+        here = {cell.region: cell for cell in fleet.running.get(service.name, ())}
+        cells = tuple(here.get(name) for name in columns)
         rows.append(MatrixRow(service.name, service.stopped_by, cells))
     return tuple(columns.items()), tuple(rows)
 
@@ -267,10 +279,11 @@ def from_version(view: RolloutView) -> str:
 
 def web_link(url: str | None) -> str | None:
     """The URL when it is http or https with a host; anything else is shown as text, never linked."""
-    if not url:
+    if not url or "\\" in url or " " in url or not url.isprintable():
         return None
     try:
         parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
-        return None
-    return url if parts.scheme in ("http", "https") and parts.netloc else None
+        fits = False
+    return url if fits else None

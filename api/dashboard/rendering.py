@@ -21,8 +21,8 @@ from rollout.views import RolloutView
 
 FRAGMENT = "x-fragment"  # the header with which live.js asks for <main> alone
 HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     "referrer-policy": "same-origin",  # no-referrer would make a form's Origin `null`, which is refused
     "cache-control": "no-store",
     "vary": FRAGMENT,

@@ -7,7 +7,7 @@ from api.schemas import CreatedToken, Listing, TokenBody, Who
 from rollout.access import ROLES, Permission, check_grant
 from rollout.ports import Token
 
-router = APIRouter(tags=["access"])
+router = APIRouter(prefix="/v1", tags=["access"])
 READ, ADMIN = [requires(Permission.READ)], [requires(Permission.ADMIN)]
 
 

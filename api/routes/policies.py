@@ -13,7 +13,7 @@ from rollout.access import Permission
 from rollout.config.check import check_policy
 from rollout.views import PolicyInfo
 
-router = APIRouter(tags=["policies"])
+router = APIRouter(prefix="/v1", tags=["policies"])
 READ = [requires(Permission.READ)]
 _BODY = {
     "requestBody": {

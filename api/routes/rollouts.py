@@ -22,7 +22,7 @@ from rollout.access import Permission, check_service
 from rollout.core.model import IntentKind
 from rollout.views import EventView, PlanView, RolloutView
 
-router = APIRouter(tags=["rollouts"])
+router = APIRouter(prefix="/v1", tags=["rollouts"])
 READ, DECIDE = [requires(Permission.READ)], [requires(Permission.DECIDE)]
 START, ROLL_BACK = [requires(Permission.START)], [requires(Permission.ROLL_BACK)]
 

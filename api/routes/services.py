@@ -9,7 +9,7 @@ from rollout.access import Permission, check_service
 from rollout.core.model import KnownGood
 from rollout.views import RegionInfo, RunningView, ServiceView
 
-router = APIRouter(tags=["services"])
+router = APIRouter(prefix="/v1", tags=["services"])
 READ, ADMIN = [requires(Permission.READ)], [requires(Permission.ADMIN)]
 
 

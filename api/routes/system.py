@@ -1,4 +1,4 @@
-"""What operators and tools ask: alive, ready, metrics, version, schemas, problems, and the routes themselves."""
+"""What operators and tools ask: alive, ready, metrics, version, schemas, problems and the routes."""
 
 from dataclasses import dataclass
 from typing import Any

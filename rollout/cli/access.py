@@ -3,17 +3,18 @@
 import asyncio
 from dataclasses import asdict
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
+import rollout
 from rollout.access import ROLES, TOKEN_DAYS, Access
 from rollout.cli.exits import Exit
 from rollout.cli.session import Session
-from rollout.store import open_store
+
+if TYPE_CHECKING:
+    from rollout.store import SqlStore
 
 Role = StrEnum("Role", {name.upper(): name for name in ROLES})  # type: ignore[misc]  # the roles are data
 
@@ -22,9 +23,13 @@ def create_token(
     session: Session,
     name: Annotated[str, typer.Argument(help="Who or what it is for; history shows it.")],
     role: Annotated[Role, typer.Option(help="What it may do.")],
-    group: Annotated[list[str] | None, typer.Option("--group", help="Group for approvals; may repeat.")] = None,
-    service: Annotated[list[str] | None, typer.Option("--service", help="Only this service; may repeat.")] = None,
-    days: Annotated[int, typer.Option(min=1, max=3650, help="Days until it ends.")] = TOKEN_DAYS,
+    group: Annotated[
+        list[str] | None, typer.Option("--group", help="Group for approvals; repeatable.")
+    ] = None,
+    service: Annotated[
+        list[str] | None, typer.Option("--service", help="Only this service; repeatable.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=TOKEN_DAYS, help="Days until it ends.")] = TOKEN_DAYS,
     local: Annotated[
         bool, typer.Option("--local", help="Write into this machine's database, without a server.")
     ] = False,
@@ -45,9 +50,7 @@ def create_token(
 
 
 async def _local(session: Session, wanted: dict[str, Any]) -> dict[str, Any]:
-    settings = session.settings
-    settings.data.mkdir(parents=True, exist_ok=True)
-    store = open_store(settings.database_url)
+    store = _open(session)
     try:
         access = Access(store, session.world.clock)
         token, secret = await access.create_token(
@@ -62,37 +65,40 @@ async def _local(session: Session, wanted: dict[str, Any]) -> dict[str, Any]:
     return {"token": asdict(token), "secret": secret}
 
 
+def _open(session: Session) -> "SqlStore":
+    from rollout.store import open_store  # noqa: PLC0415  # the database's library is slow to import
+
+    session.settings.data.mkdir(parents=True, exist_ok=True)
+    return open_store(session.settings.database_url)
+
+
 def whoami(session: Session) -> Exit | None:
     """Show what the token in use may do."""
     session.show(session.remote.get("/v1/whoami").body, _who)
     return None
 
 
-def _who(token: dict[str, Any]) -> Text:
+def _who(found: dict[str, Any]) -> Text:
+    token, may = found["token"], ", ".join(found["permissions"])
     groups = ", ".join(token.get("groups") or ()) or "no group"
     services = ", ".join(token.get("services") or ()) or "every service"
     ends = token.get("expires_at")
     until = f"until {ends[:10]}" if ends else "without an end"
-    return Text(f"{token['name']}: {token['role']}, {groups}, {services}, {until}")
+    return Text(f"{token['name']}: {token['role']}, {groups}, {services}, {until}; may {may}")
 
 
 def version(session: Session) -> Exit | None:
     """Print the version of this program."""
-    try:
-        found = version_of("rollout-controller")
-    except PackageNotFoundError:  # a source tree that nobody installed
-        found = "unknown"
-    session.show({"version": found}, lambda seen: Text(f"rollout {seen['version']}"))
+    session.show({"version": rollout.__version__}, lambda seen: Text(f"rollout {seen['version']}"))
     return None
 
 
 def upgrade_database(session: Session) -> Exit | None:
     """Bring this machine's database to the newest schema. serve does the same when it starts."""
-    settings = session.settings
-    settings.data.mkdir(parents=True, exist_ok=True)
-    open_store(settings.database_url).close()
+    store = _open(session)
+    store.close()
     session.show(
-        {"database": settings.database_url, "state": "newest"},
+        {"database": str(store.database.path), "state": "newest"},
         lambda seen: Text(f"✔ {seen['database']} has the newest schema."),
     )
     return None

@@ -9,8 +9,7 @@ from typing import Any
 
 import typer
 
-from rollout.cli import access, deciding, policies, reading, serving, services, starting, watching
-from rollout.cli.doctor import doctor
+from rollout.cli import access, deciding, policies, reading, services, serving, starting, watching
 from rollout.cli.exits import Exit, Failure
 from rollout.cli.logs import configure
 from rollout.cli.session import Session, World
@@ -38,7 +37,7 @@ _PANELS: dict[str, Verbs] = {
     "Run": {
         "serve": serving.serve,
         "demo": serving.demo,
-        "doctor": doctor,
+        "doctor": serving.doctor,
         "whoami": access.whoami,
         "version": access.version,
     },

@@ -44,12 +44,12 @@ def hold(
     session: Session,
     ref: Ref,
     reason: Why = None,
-    for_: Annotated[str | None, typer.Option("--for", help="How long, such as 30m.", metavar="DURATION")] = None,
+    for_: Annotated[str | None, typer.Option("--for", help="Such as 30m.", metavar="DURATION")] = None,
     then: Annotated[Then | None, typer.Option(help="What happens after --for; hold unless told.")] = None,
 ) -> Exit | None:
     """Stop a rollout where it is; judging goes on."""
     if then and for_ is None:
-        raise Failure("--then says what happens after --for, which is missing.", Exit.USAGE, "rollout hold --help")
+        raise Failure("--then is for the end of --for, which is missing.", Exit.USAGE, "rollout hold --help")
     extra = {"for": _duration(for_), "then": (then or Then.HOLD).value} if for_ else {}
     return _act(session, ref, "hold", reason, extra=extra)
 

@@ -93,7 +93,7 @@ class Failure(Exception):
 
 
 def end_of(view: Mapping[str, Any]) -> Exit | None:
-    """How a rollout ended, or None while it goes on. A release that people rejected is 11 also after a restore."""
+    """How a rollout ended, or None while it goes on. What people rejected is 11 also after a restore."""
     end = _ENDS.get(Phase(view["phase"]))
     if end is Exit.ROLLED_BACK and view.get("outcome") == Outcome.REJECTED:
         return Exit.REJECTED

@@ -12,27 +12,24 @@ from rollout.cli import render
 from rollout.cli.exits import Exit, Failure
 from rollout.cli.session import Session
 from rollout.config import load_configuration, parse_policy, policy_schema
+from rollout.config.check import check_policy
 from rollout.core.errors import InvalidInput
-from rollout.core.plan import Plan, compile_plan
+from rollout.core.plan import Plan
 
 MAX_BYTES = 1_000_000
 
 
 def validate(session: Session, file: Annotated[Path, typer.Argument(help="A policy file.")]) -> Exit | None:
     """Check a policy file against regions.yaml and signals.yaml of this machine; needs no server."""
-    policy = parse_policy(_read(file), file.stem, str(file))
+    text = _read(file)
+    parse_policy(text, file.stem, str(file))
     directory = session.settings.config
     try:
         configuration = load_configuration(directory)
     except InvalidInput as error:
         said = f"{file} reads well by itself, but it cannot be checked against {directory}:\n{error}"
         raise Failure(said, Exit.USAGE, "rollout doctor") from error
-    try:
-        plan = compile_plan(policy, configuration.regions, configuration.signals)
-    except InvalidInput as error:
-        lines = [str(error.args[0]), *(f"{file}: {problem}" for problem in error.problems)]
-        raise Failure("\n".join(lines), Exit.USAGE, "rollout policy schema") from error
-    session.show(_facts(file, plan), _good)
+    session.show(_facts(file, check_policy(text, configuration, str(file))), _good)
     return None
 
 
@@ -67,7 +64,9 @@ def _read(file: Path) -> str:
             f"{file} cannot be read: {error.strerror}.", Exit.USAGE, "rollout policy validate --help"
         ) from error
     except UnicodeDecodeError as error:
-        raise Failure(f"{file} is not UTF-8 at byte {error.start}.", Exit.USAGE, "save it as UTF-8") from error
+        raise Failure(
+            f"{file} is not UTF-8 at byte {error.start}.", Exit.USAGE, "save it as UTF-8"
+        ) from error
 
 
 def _facts(file: Path, plan: Plan) -> dict[str, Any]:

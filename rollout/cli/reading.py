@@ -11,7 +11,8 @@ from rollout.cli.session import Session
 from rollout.core.model import Phase
 
 Ref = Annotated[
-    str, typer.Argument(metavar="ID", help="Rollout id, the beginning of one, or a service.", show_default=False)
+    str,
+    typer.Argument(metavar="ID", help="Rollout id, its beginning, or a service.", show_default=False),
 ]
 
 

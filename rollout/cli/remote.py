@@ -12,6 +12,9 @@ import httpx
 from rollout.cli.exits import Exit, Failure, exit_of_problem
 from rollout.http import blocking_client
 
+_SHOWN = {"rollouts": "rollout status", "services": "rollout service show", "policies": "rollout policy show"}
+_LISTS = {"rollouts": "rollout list", "services": "rollout service list", "policies": "rollout policy show"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -43,7 +46,7 @@ class Remote:
         return self._ask("GET", path, params={key: v for key, v in query.items() if v is not None})
 
     def post(self, path: str, body: Mapping[str, Any], *, seen: str = "", key: str = "") -> Answer:
-        """Ask for something once: `key` is the Idempotency-Key, a new one unless given; `seen` is If-Match."""
+        """Ask for something once: `key` is the Idempotency-Key, new unless given; `seen` is If-Match."""
         headers = {"Idempotency-Key": key or secrets.token_urlsafe(18)}
         return self._ask("POST", path, body=body, headers={**headers, **_if_match(seen)})
 
@@ -72,9 +75,7 @@ class Remote:
             raise _refused(answer, found, path)
         if not answer.is_success or found is None:
             raise self._stranger(answer)
-        return Answer(
-            body=found, etag=answer.headers.get("ETag", ""), date=answer.headers.get("Date", "")
-        )
+        return Answer(body=found, etag=answer.headers.get("ETag", ""), date=answer.headers.get("Date", ""))
 
     def _unreachable(self, method: str, error: Exception) -> Failure:
         if isinstance(error, httpx.ReadTimeout) and method != "GET":
@@ -112,7 +113,7 @@ def _refused(answer: httpx.Response, found: Any, path: str) -> Failure:
     lines += [_place(error) for error in problem.get("errors") or () if isinstance(error, dict)]
     if exit_code is Exit.UNEXPECTED and problem.get("trace_id"):
         lines.append(f"trace {problem['trace_id']}")
-    return Failure("\n".join(lines), exit_code, _next(exit_code, path), problem or None)
+    return Failure("\n".join(lines), exit_code, _next(exit_code, answer.status_code, path), problem or None)
 
 
 def _place(error: Mapping[str, Any]) -> str:
@@ -121,16 +122,16 @@ def _place(error: Mapping[str, Any]) -> str:
     return f"{where}: {what}" if where else str(what)
 
 
-def _next(exit_code: Exit, path: str) -> str:
+def _next(exit_code: Exit, status: int, path: str) -> str:
     """The command that shows more about what was refused."""
-    parts = path.split("/")  # "", "v1", "rollouts", id, verb
-    kind = parts[2] if len(parts) > 2 else ""
+    parts = [*path.split("/"), "", ""]  # "", "v1", "rollouts", id, verb
+    kind, name = parts[2], parts[3]
+    if status == 401:
+        return "rollout token create NAME --role ROLE --local (on the server's machine)"
     if exit_code is Exit.NOT_ALLOWED:
         return "rollout whoami"
     if exit_code in (Exit.UNREACHABLE, Exit.UNEXPECTED):
         return "rollout doctor"
-    if kind == "rollouts" and len(parts) > 4:
-        return f"rollout status {parts[3]}"
-    lists = {"services": "rollout service list", "policies": "rollout policy show"}
-    fallback = "rollout --help" if exit_code is Exit.USAGE and kind == "tokens" else "rollout list"
-    return lists.get(kind, fallback)
+    if exit_code is not Exit.NOT_FOUND and kind in _SHOWN and name not in ("", "plan"):
+        return f"{_SHOWN[kind]} {name}"
+    return _LISTS.get(kind, "rollout --help")

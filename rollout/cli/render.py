@@ -55,7 +55,7 @@ def why(view: View) -> Text:
         lines.append(_pair("since", moment(reason["since"])))
     if view.get("decided_at"):
         lines.append(_pair("decided", moment(view["decided_at"])))
-    lines += [_pair("blocked", text) for text in view["blocked_by"]]
+    lines += [_pair("blocked", text) for text in view["blocked_by"] if reason["text"] not in text]
     lines += [*_regions(view, every=True), *_ends(view)]
     return _joined(lines)
 
@@ -128,7 +128,8 @@ def _answers(view: View) -> list[Text]:
     else:
         at = f", {moment(coming['at'])} UTC" if coming.get("at") else ""
         lines.append(_pair("next", f"{coming['what']}{at}"))
-    return lines + [_pair("blocked", text) for text in view["blocked_by"]]
+    said = view["reason"]["text"]  # a hold repeats the reason
+    return lines + [_pair("blocked", text) for text in view["blocked_by"] if said not in text]
 
 
 def _reach(exposure: View) -> str:
@@ -173,7 +174,8 @@ def _ends(view: View) -> list[Text]:
     """What is owed, what can be done, and how to name this rollout."""
     owed = [o for o in view["obligations"] if o["state"] in ("open", "overdue")]
     lines = [
-        _pair("owed", f"{o['kind']} in {o['region']} until {moment(o['until'])} UTC ({o['state']})") for o in owed
+        _pair("owed", f"{o['kind']} in {o['region']} until {moment(o['until'])} UTC ({o['state']})")
+        for o in owed
     ]
     if view["possible"]:
         effect = f" ({view['rollback_effect']})" if view["rollback_effect"] else ""

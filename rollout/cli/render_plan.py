@@ -37,9 +37,8 @@ def _stage(stage: View, back_to: Mapping[str, str | None], first: datetime) -> l
     good = ", ".join(sorted({back_to.get(name) or "nothing" for name in stage["regions"]}))
     lines = [Text.assemble((f"  {names}", "bold"), f"  back to {good}")]
     for step in stage["steps"]:
-        can = "; ".join(f"{signal} {text}" for signal, text in step["detectable"].items())
-        detects = f"  can detect: {can}" if can else ""
-        lines.append(Text(f"    {_time(step['at'], first)}  {step['what']}{detects}"))
+        lines.append(Text(f"    {_time(step['at'], first)}  {step['what']}"))
+        lines += [Text(f"             {text}", style="dim") for text in step["detectable"].values()]
     return lines
 
 

@@ -34,7 +34,7 @@ def put(
     name: Name,
     policy: Annotated[str | None, typer.Option(help="Its policy; required the first time.")] = None,
     region: Regions = None,
-    owner: Annotated[list[str] | None, typer.Option("--owner", help="Who is asked; may be given again.")] = None,
+    owner: Annotated[list[str] | None, typer.Option("--owner", help="Who is asked; repeatable.")] = None,
 ) -> Exit | None:
     """Declare a service, or change its declaration; what is not given stays as it is."""
     old, seen = _declared(session, name)

@@ -1,4 +1,4 @@
-"""Verbs that run something here: serve and demo."""
+"""Verbs that run something here: serve, demo and doctor. What only they need is imported when they run."""
 
 import asyncio
 import errno
@@ -55,6 +55,13 @@ def demo(
     return Exit(main(keep=keep, plain=plain or not session.out.is_terminal) or 0)
 
 
+def doctor(session: Session) -> Exit | None:
+    """Check configuration, regions, database, clock, server and token; says what mends each failure."""
+    from rollout.cli.doctor import examine  # noqa: PLC0415  # the database's library is slow to import
+
+    return examine(session)
+
+
 async def _serve(
     session: Session, settings: Settings, listening: socket.socket, show_token: bool
 ) -> Exit | None:
@@ -71,7 +78,7 @@ async def _serve(
         asked = _stop_on_signals(server)
         await server.serve(sockets=[listening])
         if not server.started:
-            raise Failure("The server did not start; its log above says why.", Exit.UNEXPECTED, "rollout doctor")
+            raise Failure("The server did not start; its log says why.", Exit.UNEXPECTED, "rollout doctor")
     session.say("Stopped. Rollouts stand where they are and go on at the next start: rollout serve")
     return Exit.INTERRUPTED if signal.SIGINT in asked else None
 
@@ -95,7 +102,9 @@ def _announce(session: Session, settings: Settings, secret_file: Path) -> None:
     session.show(told, lambda seen: Text(seen["url"]))
     session.world.out.flush()
     if not session.json:
-        session.say(f"Log in with the token in {secret_file}. From another terminal: ROLLOUT_URL={local} rollout list")
+        session.say(
+            f"Log in with the token in {secret_file}. From another terminal: ROLLOUT_URL={local} rollout list"
+        )
 
 
 def _listen(host: str, port: int) -> socket.socket:

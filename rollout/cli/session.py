@@ -106,7 +106,7 @@ class Session:
         return failure.exit_code
 
     def reason(self, given: str | None, command: str) -> str:
-        """The reason that history will show: the flag, or asked of a person. Raises Failure without either."""
+        """The reason that history will show: the flag, or asked of a person. Raises Failure without."""
         text = (given or "").strip()
         if not text and given is None and self.interactive:
             text = self.world.prompt(f"Reason to {command.split()[1]} (everybody will read it)").strip()

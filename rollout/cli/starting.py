@@ -48,7 +48,8 @@ def start(
         override=override,
     )
     if dry_run:
-        return _show_plan(session, body)
+        _show_plan(session, body)
+        return None
     started = session.remote.post("/v1/rollouts", body, key=key).body
     if not (watch and session.json):  # with both, stdout is the stream of watch
         session.show(started, lambda _: Text(started["id"]))
@@ -61,7 +62,8 @@ def start(
 
 def plan(session: Session, service: Service, version: Version, policy: Policy = None) -> Exit | None:
     """Show what start would do: stages, clock times, and what each bake can detect."""
-    return _show_plan(session, _written(service=service, version=version, policy=policy))
+    _show_plan(session, _written(service=service, version=version, policy=policy))
+    return None
 
 
 def _show_plan(session: Session, body: Mapping[str, Any]) -> None:

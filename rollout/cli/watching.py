@@ -40,7 +40,7 @@ class Look:
 def watch(
     session: Session,
     ref: Ref,
-    until: Annotated[Until, typer.Option(help="done, or attention: also when it waits for a person.")] = Until.DONE,
+    until: Annotated[Until, typer.Option(help="attention: stop also when a person is needed.")] = Until.DONE,
     timeout: Annotated[
         str | None, typer.Option(help="Give up watching after this time, such as 30m.", metavar="DURATION")
     ] = None,
@@ -148,7 +148,9 @@ def _bear(session: Session, failure: Failure, since: datetime | None, now: datet
     if failure.exit_code is not Exit.UNREACHABLE:
         raise failure
     if since is None:
-        session.say(f"{failure.message} Asking again for {PATIENCE_S:g} s; the rollout does not depend on it.")
+        session.say(
+            f"{failure.message} Asking again for {PATIENCE_S:g} s; the rollout does not depend on it."
+        )
         return now
     if now - since >= timedelta(seconds=PATIENCE_S):
         raise failure

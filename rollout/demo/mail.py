@@ -6,6 +6,7 @@ Listens on this machine only. Exit codes: 64 unknown version, 70 the signing key
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -29,9 +30,18 @@ from rollout.demo.mail_worker import Worker
 from rollout.supervisor import lifeline
 
 LARGEST_BODY = 262_144
-KEY_LIFETIME = "MAIL_KEY_LIFETIME_S"  # environment: seconds after the first start in a region
+KEY_LIFETIME = "MAIL_KEY_LIFETIME_S"  # environment: seconds after a version's key was issued
+KEY_DIRECTORY = "MAIL_KEY_DIRECTORY"  # environment: where keys are; regions that share it share them
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 Answer = tuple[int, Any]
+
+
+def key_issued_at(directory: Path, version: str) -> float:
+    """When the signing key of `version` was issued: at its first start; in seconds since the epoch."""
+    key = directory / f"signing-key-{version}"
+    with contextlib.suppress(FileExistsError):
+        key.touch(mode=0o600, exist_ok=False)
+    return key.stat().st_mtime
 
 
 class Refused(Exception):
@@ -52,7 +62,8 @@ class Mail:
         self.queue = MailQueue(directory, now)
         self.meters = Meters(owner, started_at)
         lifetime_s = float(os.environ.get(KEY_LIFETIME, "45"))
-        self.key_ends_at = self.queue.first_started_at(owner.version) + lifetime_s
+        keys = Path(os.environ.get(KEY_DIRECTORY, directory))
+        self.key_ends_at = key_issued_at(keys, owner.version) + lifetime_s
         stops_at = meets_expired_key_at(started_at, self.key_ends_at, self._chance)
         self.worker = Worker(
             self.queue,

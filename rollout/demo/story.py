@@ -50,7 +50,7 @@ class Story:
         tell, world = self.tell, self.world
         tell.chapter(f"Three regions, {INSTANCES} processes each, on {FIRST}; one controller")
         world.start_regions()
-        await world.install(FIRST)
+        await self._until("the supervisors are up", lambda: world.install(FIRST))
         world.start_controller()
         await self._until("every region is healthy", self._regions_healthy)
         world.start_load()

@@ -18,7 +18,7 @@ import httpx
 from rollout import http as web
 from rollout.clock import SystemClock
 from rollout.core.actions import Action
-from rollout.core.errors import RolloutError
+from rollout.core.errors import RolloutError, TransientError
 from rollout.core.model import Kind
 from rollout.registry import DEPLOYERS, Surroundings, load_plugins
 from rollout.settings import default_directory
@@ -191,15 +191,19 @@ class World:
         lines = self.tally.read_text(encoding="utf-8").splitlines() if self.tally.exists() else []
         return {row["region"]: row for row in map(json.loads, lines)}
 
-    async def install(self, version: str) -> None:
-        """Let every region run `version`, as if it had always done so. Raises RolloutError."""
+    async def install(self, version: str) -> bool:
+        """Let every region run `version`, as if it had always done so; False while a supervisor starts."""
         load_plugins()
         async with web.client() as http:
             for name in REGIONS:
                 around = Surroundings(region=name, http=http, clock=SystemClock(), directory=self.config)
                 deployer = DEPLOYERS.build("process", self._deployer(name), around)
                 action = Action(kind=Kind.RESTORE, region=name, service=SERVICE, version=version, weight=100)
-                await deployer.apply(f"install/{name}", action)
+                try:
+                    await deployer.apply(f"install/{name}", action)
+                except TransientError:
+                    return False
+        return True
 
     # ------------------------------------------------------------------ files
 
@@ -212,7 +216,7 @@ class World:
             "stalled": {"find": "/admin/stalled", "resume": "/admin/resume"},
             "environment": {
                 "MAIL_KEY_LIFETIME_S": str(KEY_LIFETIME_S),
-                "MAIL_KEY_FILE": str(self.directory / "signing-key.json"),
+                "MAIL_KEY_DIRECTORY": str(self.directory),
             },
         }
         return {"directory": str(self.region_directory(name)), "services": {SERVICE: service}}

@@ -21,12 +21,13 @@ from rollout.core.actions import Action, ActionResult
 from rollout.core.errors import PermanentError, TransientError
 from rollout.core.model import Instance, Kind
 from rollout.core.policy import Name
+from rollout.deployers.process_orders import done, ends, failed, fields, progress, refuse, slots_for
 from rollout.ports import Progress, Reply
 from rollout.registry import DEPLOYERS, Options, Surroundings
 from rollout.supervisor import files, probe
 from rollout.supervisor.client import RegionFiles
 from rollout.supervisor.evidence import keep_evidence
-from rollout.supervisor.files import Desired, Failure, InstanceStatus, Rehearse, SlotWish, Status
+from rollout.supervisor.files import Desired, InstanceStatus, Rehearse, Status
 
 STALE_S = 5.0  # a status older than this says nothing
 ASK_S = 1.0  # for one instance to say its version
@@ -276,12 +277,15 @@ class ProcessDeployer:
             "start_within_s": options.start_within_s,
         }
 
-    def _need_supervisor(self) -> None:
-        if not self._files.alive():
+    def _need_supervisor(self) -> int:
+        """The process id of the region's supervisor. Raises TransientError when none lives."""
+        pid = self._files.supervisor()
+        if pid is None:
             raise TransientError(
                 f"No supervisor runs in {self._files.directory}. Start one: "
                 f"python -m rollout.supervisor --directory {self._files.directory}"
             )
+        return pid
 
     def _desired(self, service: str) -> Desired | None:
         try:
@@ -292,11 +296,16 @@ class ProcessDeployer:
     def _status(self, service: str) -> Status | None:
         """What runs; None when nothing was ever ordered. Raises TransientError when nobody can say."""
         self._service(service)
-        self._need_supervisor()
+        pid = self._need_supervisor()
         try:
             status = self._files.status(service)
         except ValueError as error:
             raise TransientError(f"{error}. It is read again.") from error
+        if status is not None and status.pid != pid:
+            raise TransientError(
+                f"Supervisor {pid} has not reported {service} yet; what is there is of {status.pid}, its "
+                "predecessor. It is read again."
+            )
         if status is not None:
             age = (self._around.clock.now() - status.at).total_seconds()
             if age > STALE_S:
@@ -305,95 +314,3 @@ class ProcessDeployer:
                     "report. Look at its log; restart it if it hangs."
                 )
         return status
-
-
-def candidates(weight: int, instances: int) -> int:
-    """How many slots get `weight` percent: at least one, and under 100 % never all of several."""
-    if weight >= 100:
-        return instances
-    return min(max(1, int(weight * instances / 100 + 0.5)), max(1, instances - 1))
-
-
-def slots_for(action: Action, instances: int, before: Desired | None) -> tuple[SlotWish, ...]:
-    """Which version each slot gets. Slots that have the candidate keep it as long as there is room.
-
-    Raises PermanentError when nothing says what the slots beside the candidates should run.
-    """
-    names = [str(number) for number in range(1, instances + 1)]
-    count = instances if action.kind is Kind.RESTORE else candidates(action.weight, instances)
-    now = {wish.slot: wish.version for wish in before.slots} if before else {}
-    chosen = set(sorted(names, key=lambda name: now.get(name) != action.version)[:count])
-    others = {name: action.from_version or now.get(name, "") for name in names if name not in chosen}
-    if not all(map(files.is_version, others.values())):
-        raise PermanentError(
-            f"{action.weight} % of {instances} instances leaves {len(others)} for another version, and "
-            "from_version does not name one. Order 100 %, or name it."
-        )
-    return tuple(
-        SlotWish(slot=name, version=action.version if name in chosen else others[name]) for name in names
-    )
-
-
-def refuse(before: Desired | None, key: str, action: Action) -> None:
-    """Raise PermanentError for an order that was overtaken by a newer one."""
-    if before is None:
-        return
-    if action.generation < before.generation:
-        raise PermanentError(
-            f"Generation {action.generation} of {key} is lower than {before.generation} of {before.key}: "
-            "a newer decision was taken for this region."
-        )
-    if key in before.seen:
-        raise PermanentError(f"{key} was done before and overtaken by {before.key}.")
-
-
-def progress(desired: Desired, status: Status | None) -> Reply:
-    """How far the supervisor is with an order. Raises PermanentError when it refused the order."""
-    if status is not None and status.refused:
-        raise PermanentError(f"The supervisor refused {desired.key}: {status.refused}.")
-    wanted = {wish.slot: wish.version for wish in desired.slots}
-    if status is None or status.key != desired.key:
-        text = f"{len(wanted)} slots are ordered; the supervisor has not begun."
-        return Reply(progress=Progress.RUNNING, result=ActionResult(message=text))
-    ready = [i for i in status.instances if i.healthy and wanted.get(i.slot) == i.version]
-    running = dict(Counter(one.version for one in status.instances if one.healthy))
-    if status.failed and not status.converged:
-        return failed(f"{len(ready)} of {len(wanted)} slots are as ordered", status.failed, running)
-    if not status.converged:
-        text = f"{len(ready)} of {len(wanted)} slots are as ordered."
-        return Reply(progress=Progress.RUNNING, result=ActionResult(message=text, running=running))
-    counts = ", ".join(f"{count} × {version}" for version, count in sorted(running.items()))
-    return done(f"All {len(wanted)} slots are as ordered and healthy: {counts}.", running=running)
-
-
-def done(
-    message: str, *, running: dict[str, int] | None = None, details: dict[str, Any] | None = None
-) -> Reply:
-    """An answer that ends an order well."""
-    result = ActionResult(message=message, running=running or {}, details=details or {})
-    return Reply(progress=Progress.SUCCEEDED, result=result)
-
-
-def failed(what: str, failure: Failure, running: dict[str, int] | None = None) -> Reply:
-    """An answer that ends an order badly, with the last thing that the process wrote."""
-    last = f' Its last words: "{failure.last_lines[-1]}".' if failure.last_lines else ""
-    message = f"{what}: {failure.version} in slot {failure.slot} {failure.reason}.{last}"
-    details = {"slot": failure.slot, "last_lines": list(failure.last_lines)}
-    return Reply(
-        progress=Progress.FAILED, result=ActionResult(message=message, running=running or {}, details=details)
-    )
-
-
-def fields(found: object, path: str, *names: str) -> dict[str, Any]:
-    """What an admin endpoint must answer. Raises PermanentError naming what is missing."""
-    missing = [name for name in names if not isinstance(found, dict) or name not in found]
-    if missing or not isinstance(found, dict):
-        raise PermanentError(
-            f"{path} answered without {', '.join(missing)}; it must give {', '.join(names)}."
-        )
-    return {name: found[name] for name in names}
-
-
-def ends(one: InstanceStatus) -> str:
-    """How the last process of a slot ended, in words."""
-    return f"last: {one.exits[-1].reason}" if one.exits else "none has run yet"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, case, literal_column, or_, select, update
+from sqlalchemy import Connection, bindparam, case, or_, select, update
 
 from rollout.core.actions import GOING_BACK, ActionRecord
 from rollout.core.model import ActionState
@@ -12,24 +12,27 @@ from rollout.store.writing import add
 
 _A = tables.actions
 _BEFORE = _A.alias("before")
-_PENDING = _A.c.state == literal_column("'pending'")  # written out, so that the partial index is used
 _WAITS = (
     select(_BEFORE.c.key)
-    .where(_BEFORE.c.key == _A.c.after, _BEFORE.c.state == literal_column("'pending'"))
+    .where(_BEFORE.c.key == _A.c.after, _BEFORE.c.state == ActionState.PENDING.value)
     .exists()
 )
 _NOW = bindparam("now", type_=_A.c.due_at.type)
 _RANK = case((_A.c.kind.in_(sorted(kind.value for kind in GOING_BACK)), 0), else_=1)
 _DUE = (
     select(_A)
-    .where(_PENDING, _A.c.due_at <= _NOW, or_(_A.c.after.is_(None), ~_WAITS, _A.c.waits_until <= _NOW))
+    .where(
+        tables.IS_PENDING, _A.c.due_at <= _NOW, or_(_A.c.after.is_(None), ~_WAITS, _A.c.waits_until <= _NOW)
+    )
     .order_by(_RANK, _A.c.due_at, _A.c.sequence)
     .limit(bindparam("limit"))
 )
-_SAVE = update(_A).where(_A.c.key == bindparam("saved_key"), _PENDING)
+_SAVE = update(_A).where(_A.c.key == bindparam("saved_key"), tables.IS_PENDING)
 _DROP = (
     update(_A)
-    .where(_A.c.rollout_id == bindparam("of"), _A.c.key.in_(bindparam("keys", expanding=True)), _PENDING)
+    .where(
+        _A.c.rollout_id == bindparam("of"), _A.c.key.in_(bindparam("keys", expanding=True)), tables.IS_PENDING
+    )
     .values(state=ActionState.DROPPED.value, ended_at=bindparam("at", type_=_A.c.ended_at.type))
 )
 

@@ -30,13 +30,13 @@ _CLAIM = (
 )
 _RELEASE = (
     update(_REGION)
-    .where(_REGION.c.rollout_id == bindparam("holder"), _REGION.c.claimed)
+    .where(_REGION.c.rollout_id == bindparam("holder"), tables.IS_CLAIMED)
     .values(claimed=False)
 )
 _OTHERS = (
     _REGION.c.service == bindparam("of_service"),
     _REGION.c.region.in_(bindparam("names", expanding=True)),
-    _REGION.c.claimed,
+    tables.IS_CLAIMED,
     _REGION.c.rollout_id != bindparam("holder"),
 )
 _HELD = select(_REGION.c.region, _REGION.c.rollout_id).where(*_OTHERS).order_by(_REGION.c.position)

@@ -26,7 +26,7 @@ _REGIONS = (
 _PLAN = select(tables.plans).where(tables.plans.c.rollout_id == bindparam("rollout_id"))
 _INTENTS = (
     select(tables.intents)
-    .where(tables.intents.c.rollout_id == bindparam("rollout_id"), ~tables.intents.c.done)
+    .where(tables.intents.c.rollout_id == bindparam("rollout_id"), tables.NOT_DONE)
     .order_by(tables.intents.c.at, tables.intents.c.sequence)
 )
 _ACTIONS = (
@@ -128,6 +128,8 @@ def phase_counts(conn: Connection) -> dict[Phase, int]:
 
 
 def _whole(conn: Connection, rows: Sequence[Row[Any]]) -> tuple[Rollout, ...]:
+    if not rows:
+        return ()
     regions: dict[str, list[RegionRollout]] = {row.id: [] for row in rows}
     for row in conn.execute(_REGIONS, {"ids": list(regions)}):
         regions[row.rollout_id].append(mapping.REGION.noun(row))

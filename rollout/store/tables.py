@@ -8,7 +8,19 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    literal_column,
+    text,
+)
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -267,6 +279,11 @@ class SessionRow(Row, table=True):
 def _table(row: type[Row]) -> Table:
     return metadata.tables[str(row.__tablename__)]
 
+
+# As the partial indexes have them: SQLite does not see that `claimed = 1` is the same as `claimed`.
+IS_CLAIMED: ColumnElement[bool] = literal_column("rollout_regions.claimed")
+NOT_DONE: ColumnElement[bool] = literal_column("NOT intents.done")
+IS_PENDING: ColumnElement[bool] = literal_column("actions.state = 'pending'")
 
 rollouts = _table(RolloutRow)
 plans = _table(PlanRow)

@@ -20,6 +20,8 @@ def hold_region(directory: Path, within_s: float = 1.0) -> Iterator[bool]:
         limit = time.monotonic() + within_s
         while not (held := _try(lock, fcntl.LOCK_EX)) and time.monotonic() < limit:
             time.sleep(0.05)
+        if held:
+            os.pwrite(lock, f"{os.getpid():<20}".encode(), 0)
         yield held
     finally:
         os.close(lock)
@@ -39,14 +41,14 @@ class RegionFiles:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def alive(self) -> bool:
-        """Whether a supervisor lives here at this moment."""
+    def supervisor(self) -> int | None:
+        """The process id of the supervisor that lives here at this moment; None when none does."""
         try:
             lock = os.open(self.directory / "supervisor.lock", os.O_RDWR)
         except FileNotFoundError:
-            return False
+            return None
         try:
-            return not _try(lock, fcntl.LOCK_SH)
+            return None if _try(lock, fcntl.LOCK_SH) else int(os.pread(lock, 20, 0) or b"0")
         finally:
             os.close(lock)
 

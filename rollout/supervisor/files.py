@@ -115,7 +115,7 @@ class Status(Written):
     """What runs of one service. `reached` is the highest generation that was once whole.
 
     `converged`: every slot is healthy with the version desired under `key`, and nothing else runs.
-    `refused` says why the newest desired.json was not taken.
+    `refused` says why the newest desired.json was not taken, `refused_key` which order that was.
     """
 
     pid: int
@@ -125,6 +125,7 @@ class Status(Written):
     reached: int = 0
     converged: bool = False
     refused: str = ""
+    refused_key: str = ""
     failed: Failure | None = None
     instances: tuple[InstanceStatus, ...] = ()
 

@@ -70,7 +70,7 @@ class Life:
             stderr=asyncio.subprocess.STDOUT,
             env={k: os.environ[k] for k in INHERITED if k in os.environ} | wish.launch.environment,
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # safe: the supervisor forks from its main thread only
+            preexec_fn=_end_with_parent if _LIBC else None,  # we fork from the main thread only
         )
         return cls(wish, place, port, process, at)
 
@@ -192,6 +192,7 @@ def end_leftovers(children: files.Children) -> int:
 def _same(child: Child) -> psutil.Process | None:
     try:
         process = psutil.Process(child.pid)
-        return process if abs(process.create_time() - child.created) < 0.05 else None
+        same = abs(process.create_time() - child.created) < 0.05
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.Error:
         return None

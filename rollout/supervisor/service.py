@@ -30,7 +30,7 @@ class ServiceKeeper:
         self._reached = before.reached if before else 0
         self._slots: dict[str, tuple[Slot, asyncio.Task[None]]] = {}
         self._failed: Failure | None = None
-        self._refused = ""
+        self._refused = self._refused_key = ""
         self._stamp: tuple[int, int] = (0, 0)
         self._reported: BaseModel | None = None
         self._reported_at = 0.0
@@ -65,7 +65,7 @@ class ServiceKeeper:
         try:
             desired = files.read(path, Desired)
         except ValueError as error:
-            self._refused = str(error)
+            self._refused, self._refused_key = str(error), ""
             return
         if desired is not None and desired != self._accepted:
             self._accept(desired)
@@ -77,9 +77,11 @@ class ServiceKeeper:
                 f"generation {desired.generation} of {desired.key} is lower than "
                 f"{now.generation} of {now.key}"
             )
+            self._refused_key = desired.key
             return
         files.write(self.directory / "accepted.json", desired)
-        self._accepted, self._failed, self._refused = desired, None, ""
+        self._accepted, self._failed = desired, None
+        self._refused = self._refused_key = ""
 
     def _move(self) -> None:
         desired = self._accepted
@@ -149,6 +151,7 @@ class ServiceKeeper:
             reached=self._reached,
             converged=self._converged(),
             refused=self._refused,
+            refused_key=self._refused_key,
             failed=self._failed,
             instances=tuple(sorted((one for one in found if one), key=lambda one: (len(one.slot), one.slot))),
         )

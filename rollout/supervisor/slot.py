@@ -81,6 +81,8 @@ class Slot:
             reason = f"ended {self._tries} times before it was healthy: {self._trouble}"
         elif time.monotonic() - self._wanted_at > limit + DRAIN_S + GRACE_S:
             reason = f"was not healthy within {limit:g} s: {self._trouble or 'it has not answered yet'}"
+        elif self.life and self.life.wish == self.wish and self.life.answers not in (None, self.wish.version):
+            reason = f"is something else: {self._trouble}"
         else:
             return None
         return Failure(

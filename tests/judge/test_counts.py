@@ -63,6 +63,22 @@ def test_the_tempered_ratio_of_any_block_has_a_mean_of_at_most_one(x, n1, n0, ph
         assert float(chance @ np.exp(factors)) <= 1 + 1e-6
 
 
+@given(
+    x=st.integers(0, 200),
+    n1=st.floats(0.1, 1e6),
+    n0=st.floats(0.1, 1e6),
+    lift=st.floats(1.05, 50),
+    phi=st.floats(1, 20),
+)
+def test_evidence_against_harm_has_a_mean_of_at_most_one_when_the_harm_is_there(x, n1, n0, lift, phi):
+    share = lift * n1 / (lift * n1 + n0)
+    k = np.arange(x + 1)
+    weight = [math.lgamma(x + 1) - math.lgamma(i + 1) - math.lgamma(x - i + 1) for i in k]
+    chance = np.exp(weight + k * math.log(share) + (x - k) * math.log1p(-share))
+    factors = [counts.rule_out_factor([float(i), n1, float(x - i), n0], lift, phi) for i in k]
+    assert float(chance @ np.exp(factors)) <= 1 + 1e-6
+
+
 @given(z=st.floats(0, 50), rate=st.floats(1e-4, 1.0), scale=st.floats(1, 5))
 def test_the_sign_test_is_fair_for_any_symmetric_difference(z, rate, scale):
     def factor(gap):

@@ -5,7 +5,9 @@ import math
 import pytest
 
 from rollout.core.judge import cell_weights, hold_off, judge, threshold
-from rollout.core.model import VerdictKind
+from rollout.core.judge.state import CheckState
+from rollout.core.judge.verdicts import passed
+from rollout.core.model import SignalKind, VerdictKind
 
 from .traffic import NEW, OLD, START, a_plan, at, begun, fed, in_region, sample, steady
 
@@ -75,6 +77,31 @@ def test_harm_equal_to_the_tolerance_is_not_passed():
     assert only(said(samples, 1800)).kind is not VerdictKind.PASS
 
 
+def test_the_tolerance_decides_what_a_pass_rules_out():
+    wide, narrow = (
+        only(said(steady(15, (3.0, 600.0), (3.0, 600.0)), 900, a_plan(checks=[check])))
+        for check in ({"signal": "errors", "tolerance": 5}, {"signal": "errors", "tolerance": 1.3})
+    )
+    assert wide.kind is VerdictKind.PASS
+    assert narrow.kind is VerdictKind.UNDECIDED
+    assert narrow.limit == pytest.approx(1.3 * 0.005)
+
+
+def test_nothing_passes_while_it_has_evidence_of_harm():
+    state = CheckState(totals=[9.0, 1800.0, 9.0, 1800.0], ruled_out={"split": 6.0})
+    assert passed(PLAN, SignalKind.RATIO, state)
+    state.log_e = math.log(20)
+    assert not passed(PLAN, SignalKind.RATIO, state)
+
+
+def test_what_a_guard_stopped_is_named_before_what_the_tests_found():
+    plan = a_plan("errors", "restarts")
+    loop = [sample(60.0 * k, NEW, 1.0, signal="restarts", instance="a") for k in (1, 2, 3)]
+    harm = steady(60, (12.0, 600.0), (3.0, 600.0))
+    judgement = judge(plan, {"R3": fed(plan, begun(plan), loop + harm)}, at(3600))
+    assert [(v.signal, v.guard) for v in judgement.culprits] == [("restarts", "crash_loop"), ("errors", "")]
+
+
 def test_zero_against_zero_is_undecided_however_long_it_lasts():
     verdict = only(said(steady(500, (0.0, 600.0), (0.0, 600.0)), 500 * 60))
     assert verdict.kind is VerdictKind.UNDECIDED
@@ -93,7 +120,9 @@ def test_after_a_change_of_weight_a_pass_must_be_earned_by_what_runs_now():
     passed = fed(PLAN, begun(PLAN), steady(60, (3.0, 600.0), (3.0, 600.0)))
     assert only(judge(PLAN, {"R3": passed}, at(3600))).kind is VerdictKind.PASS
     changed = hold_off(passed, at(3660))
-    assert only(judge(PLAN, {"R3": changed}, at(3610))).kind is VerdictKind.UNDECIDED
+    verdict = only(judge(PLAN, {"R3": changed}, at(3610)))
+    assert verdict.kind is VerdictKind.UNDECIDED
+    assert verdict.note.startswith("not judged before 13:01:00 UTC")
 
 
 def test_a_pass_is_taken_back_when_harm_begins():

@@ -30,6 +30,7 @@ junk_numbers = st.sampled_from(
         ("3", 10.0),
         (True, 10.0),
         (None, 10.0),
+        (10**400, 10**400),
     ]
 )
 

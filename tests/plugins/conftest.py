@@ -3,7 +3,8 @@
 A new deployer joins the contract by a laboratory of its own (deployer_lab.py) and a parameter of `lab`.
 """
 
-from collections.abc import AsyncIterator, Callable
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -12,9 +13,12 @@ from deployer_lab import Lab, fake_lab, process_lab, process_options, ready, sup
 
 from rollout import http as web
 from rollout.clock import SystemClock
-from rollout.deployers.process import ProcessDeployer
+from rollout.deployers.process import ProcessDeployer, ProcessOptions
 from rollout.registry import DEPLOYERS, Surroundings
+from rollout.supervisor import files
+from rollout.supervisor.files import Desired
 
+NUMBERS = itertools.count(1)
 MakeDeployer = Callable[..., ProcessDeployer]
 
 
@@ -32,13 +36,25 @@ async def process_deployer(tmp_path: Path) -> AsyncIterator[MakeDeployer]:
         yield make
 
 
+@pytest.fixture(scope="module")
+def region_of_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A region with a real supervisor, for many services one after the other."""
+    directory = tmp_path_factory.mktemp("region")
+    with supervised(directory / "R3"):
+        yield directory
+
+
 @pytest.fixture(params=["fake", pytest.param("process", marks=pytest.mark.real)])
-async def lab(
-    request: pytest.FixtureRequest, tmp_path: Path, process_deployer: MakeDeployer
-) -> AsyncIterator[Lab]:
-    """A region that runs the good version, for each implementation."""
+async def lab(request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
+    """A region that runs the good version of a service of this test's own, for each implementation."""
     if request.param == "fake":
         yield await ready(fake_lab())
         return
-    with supervised(tmp_path / "R3"):
-        yield await ready(process_lab(process_deployer(), tmp_path / "R3"))
+    directory = request.getfixturevalue("region_of_processes")
+    service = f"mail-{next(NUMBERS)}"
+    async with web.client() as client:
+        around = Surroundings(region="R3", http=client, clock=SystemClock(), directory=directory)
+        deployer = ProcessDeployer(ProcessOptions.model_validate(process_options(service)), around)
+        yield await ready(process_lab(deployer, directory / "R3", service))
+    leave = Desired(command=("none",), key="leave", generation=1000, slots=())
+    files.write(directory / "R3" / service / "desired.json", leave)

@@ -27,12 +27,13 @@ COMMAND = [
 
 @dataclass(kw_only=True)
 class Lab:
-    """A region with three instances of the service `mail`; `broken` is a version that cannot be deployed.
+    """A region with three instances of `service`; `broken` is a version that cannot be deployed.
 
     `stall` makes two work items that nobody finishes. `effects` says how often something was really changed.
     """
 
     deployer: Deployer
+    service: str = "mail"
     stall: Callable[[], None]
     effects: Callable[[], int]
     break_version: Callable[[str], None] = lambda _version: None
@@ -42,7 +43,7 @@ class Lab:
 
     async def order(self, key: str, kind: Kind, **fields: Any) -> Reply:
         """Apply under one key until it has ended, as the controller does."""
-        action = Action(kind=kind, region="R3", service="mail", **fields)
+        action = Action(kind=kind, region="R3", service=self.service, **fields)
         for _ in range(400):
             reply = await self.deployer.apply(key, action)
             if reply.progress is not Progress.RUNNING:
@@ -67,7 +68,7 @@ class Lab:
 
     async def started(self) -> list[tuple[str, str, datetime]]:
         """What runs in each place, and since when."""
-        return [(one.id, one.version, one.started_at) for one in await self.deployer.instances("mail")]
+        return [(one.id, one.version, one.started_at) for one in await self.deployer.instances(self.service)]
 
 
 @contextmanager
@@ -83,9 +84,9 @@ def supervised(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
             supervisor.wait(10)
 
 
-def process_options(**changes: Any) -> dict[str, Any]:
+def process_options(name: str = "mail", **changes: Any) -> dict[str, Any]:
     service: dict[str, Any] = {"command": COMMAND, "instances": 3, "stalled": {}} | changes
-    return {"directory": "R3", "services": {"mail": service}}
+    return {"directory": "R3", "services": {name: service}}
 
 
 def fake_lab() -> Lab:
@@ -100,20 +101,20 @@ def fake_lab() -> Lab:
     )
 
 
-def process_lab(deployer: ProcessDeployer, directory: Path) -> Lab:
+def process_lab(deployer: ProcessDeployer, directory: Path, service: str = "mail") -> Lab:
     def stall() -> None:
         """Two sends were claimed, 400 s ago, by a process that is no more."""
         long_ago = SystemClock().now().timestamp() - 400
-        queue = MailQueue(directory / "mail" / "data", lambda: long_ago)
+        queue = MailQueue(directory / service / "data", lambda: long_ago)
         for _ in range(2):
             queue.accept(Owner("gone", "1.2.0"), "a@example.org", "stalled")
             queue.claim(Owner("gone", "1.2.0"), "dead")
         queue.close()
 
     def effects() -> int:
-        return len((directory / "mail" / "exits.jsonl").read_text().splitlines())
+        return len((directory / service / "exits.jsonl").read_text().splitlines())
 
-    return Lab(deployer=deployer, stall=stall, effects=effects)
+    return Lab(deployer=deployer, service=service, stall=stall, effects=effects)
 
 
 async def ready(lab: Lab) -> Lab:

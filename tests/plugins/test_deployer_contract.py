@@ -109,4 +109,4 @@ async def test_work_that_is_younger_is_not_called_stalled(lab: Lab) -> None:
 async def test_what_a_deployer_cannot_do_is_refused_for_good(lab: Lab) -> None:
     assert Kind.NOTIFY not in lab.deployer.supports
     with pytest.raises(PermanentError):
-        await lab.deployer.apply("notify", Action(kind=Kind.NOTIFY, region="R3", service="mail"))
+        await lab.deployer.apply("notify", Action(kind=Kind.NOTIFY, region="R3", service=lab.service))

@@ -1,5 +1,6 @@
 """The deployer `process` without processes: files written by hand, instances that answer as they are told."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,8 @@ from deployer_lab import process_options
 from rollout.core.actions import Action
 from rollout.core.errors import InvalidInput, PermanentError, TransientError
 from rollout.core.model import Kind
-from rollout.deployers.process import ProcessDeployer, candidates, progress, slots_for
+from rollout.deployers.process import ProcessDeployer
+from rollout.deployers.process_orders import candidates, progress, slots_for
 from rollout.ports import Progress, Reply
 from rollout.registry import DEPLOYERS, Surroundings
 from rollout.supervisor import files
@@ -54,7 +56,8 @@ def instance(slot: str, version: str, *, healthy: bool = True) -> InstanceStatus
 
 def status(*instances: InstanceStatus, **fields: object) -> Status:
     return Status.model_validate(
-        {"pid": 1, "at": T0, "key": "k", "generation": 1, "converged": True, "instances": instances} | fields
+        {"pid": os.getpid(), "at": T0, "key": "k", "generation": 1, "converged": True, "instances": instances}
+        | fields
     )
 
 
@@ -138,9 +141,11 @@ def test_a_failed_order_says_why_with_the_last_words_of_the_process() -> None:
     assert reply.result.details["last_lines"] == ["a", "no disk"]
 
 
-def test_a_refused_order_is_a_permanent_error() -> None:
+def test_a_refused_order_is_a_permanent_error_and_an_earlier_refusal_is_none() -> None:
+    refused = status(refused="generation 1 of k is lower than 2", refused_key="k", key="before")
     with pytest.raises(PermanentError, match="generation 1 of k is lower"):
-        progress(desired("1.0"), status(refused="generation 1 of k is lower than 2"))
+        progress(desired("1.0"), refused)
+    assert progress(desired("1.0", key="next"), refused).progress is Progress.RUNNING
 
 
 # ---------------------------------------------------------------------- with a supervisor that lives
@@ -243,6 +248,12 @@ async def test_a_status_older_than_five_seconds_says_nothing(
             await region.deployer.instances("mail")
     else:
         assert len(await region.deployer.instances("mail")) == 1
+
+
+async def test_what_an_earlier_supervisor_reported_is_not_believed(region: Region) -> None:
+    region.write("status.json", status(instance("1", "2.0"), pid=1))
+    with pytest.raises(TransientError, match=rf"Supervisor {os.getpid()} has not reported mail yet.* of 1,"):
+        await region.deployer.instances("mail")
 
 
 async def test_a_damaged_status_is_read_again_and_a_damaged_order_is_not(region: Region) -> None:

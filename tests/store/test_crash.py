@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -90,14 +91,15 @@ def commit_and_die(url: str, point: int) -> int:
 
 
 @pytest.mark.real
-def test_a_crash_at_any_point_of_a_commit_leaves_all_of_it_or_nothing(tmp_path: Path) -> None:
+def test_a_crash_at_any_point_of_a_commit_leaves_all_of_it_or_nothing(tmp_path: Path, empty: Path) -> None:
+    prepared = Path(shutil.copyfile(empty, tmp_path / "prepared.db"))
+    store = open_store(f"sqlite:///{prepared}", run=inline)
+    asyncio.run(before(store))
+    nothing = asyncio.run(picture(store))
+    store.close()
     outcomes = []
     for point in range(200):
-        url = f"sqlite:///{tmp_path / f'{point}.db'}"
-        store = open_store(url, run=inline)
-        asyncio.run(before(store))
-        nothing = asyncio.run(picture(store))
-        store.close()
+        url = f"sqlite:///{shutil.copyfile(prepared, tmp_path / f'{point}.db')}"
         ended = commit_and_die(url, point)
         store = open_store(url, run=inline)
         found = asyncio.run(picture(store))

@@ -106,6 +106,6 @@ function tick() {
 }
 
 document.addEventListener("visibilitychange", tick);
-times(document);
+tick();
 setInterval(tick, 1000);
 setTimeout(look, EVERY);

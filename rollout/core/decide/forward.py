@@ -321,11 +321,20 @@ def _bake(draft: Draft, region: RegionRollout, bake: Bake) -> None:
         if elapsed > bake.max + draft.plan.deadlines.blind:
             _too_little(draft, region, verdicts, elapsed)
         return
-    if bake.until == "elapsed" or all(v.kind is VerdictKind.PASS for v in verdicts):
+    if bake.until == "elapsed" or _harm_ruled_out(draft, verdicts):
         draft.set_region(region.region, step=region.step + 1, bake_started_at=None)
         _work(draft, region.region)
     elif elapsed >= bake.max:
         hold(draft, Trigger.BAKE_EXPIRED, say.undecided(draft.plan, verdicts, elapsed))
+
+
+def _harm_ruled_out(draft: Draft, verdicts: Sequence[Verdict]) -> bool:
+    """Whether every check that can pass has passed; a gauge only guards, so it has nothing to rule out."""
+    return all(
+        v.kind is VerdictKind.PASS
+        for v in verdicts
+        if draft.plan.signals[v.signal].kind is not SignalKind.GAUGE
+    )
 
 
 def lacks_data(draft: Draft, region: RegionRollout, verdicts: Sequence[Verdict]) -> bool:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from rollout.core.judge.state import BASELINE, CANDIDATE
 from rollout.core.model import Sample, SignalKind
 
+LARGEST = 2.0**53  # above it float64 no longer counts by ones
+
 Sums = dict[int, list[float]]  # block → [events, exposure]
 
 
@@ -39,7 +41,7 @@ def usable(kind: SignalKind, sample: Sample) -> bool:
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST
 
 
 def tally(

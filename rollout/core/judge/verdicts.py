@@ -46,8 +46,11 @@ def verdict(
         return _absent(known, check, missing)
     if kind is SignalKind.GAUGE:
         return replace(known, note=_joined(_gauge_note(check), known.note))
-    fresh = _fresh(plan, evidence, state, now)
-    if fresh and passed(plan, kind, state):
+    if now < evidence.judged_from:
+        known = replace(
+            known, note=_joined(f"not judged before {evidence.judged_from:%H:%M:%S} UTC", known.note)
+        )
+    if _current(evidence, state) and passed(plan, kind, state):
         return replace(known, kind=VerdictKind.PASS)
     return replace(known, needs=needs(plan, check, kind, state))
 
@@ -162,11 +165,10 @@ def _absent(known: Verdict, check: CheckSpec, missing: Absence) -> Verdict:
     return replace(known, kind=kind, since=_at(missing.since), needs=needs_data, note=note)
 
 
-def _fresh(plan: Plan, evidence: RegionEvidence, state: CheckState, now: datetime) -> bool:
-    """Whether both were heard lately and after the newest warm-up: a pass must speak of what runs now."""
-    newest = [state.newest.get(arm, -math.inf) for arm in (CANDIDATE, BASELINE)]
-    oldest = now.timestamp() - plan.judging.max_age
-    return min(newest) >= oldest and min(newest) > evidence.judged_from.timestamp()
+def _current(evidence: RegionEvidence, state: CheckState) -> bool:
+    """Whether both were heard after the newest warm-up: a pass must speak of what runs now."""
+    heard = min(state.newest.get(arm, -math.inf) for arm in (CANDIDATE, BASELINE))
+    return heard > evidence.judged_from.timestamp()
 
 
 def _gauge_note(check: CheckSpec) -> str:

@@ -41,6 +41,16 @@ def upgrade(database: Database) -> None:
         raise explained(database.path, error) from error
 
 
+def versions(database: Database) -> tuple[str | None, str | None]:
+    """Read the schema that the file has and the newest that this program knows; nothing is changed."""
+    try:
+        with database.read.begin() as conn:
+            newest = ScriptDirectory.from_config(_config(conn)).get_current_head()
+            return MigrationContext.configure(conn).get_current_revision(), newest
+    except DBAPIError as error:
+        raise explained(database.path, error) from error
+
+
 def _behind(path: Path, conn: Connection) -> bool:
     """Whether there is something to do. Raises StoreError when a newer program was here."""
     scripts = ScriptDirectory.from_config(_config(conn))

@@ -1,0 +1,218 @@
+"""The verb doctor: one line for each thing that has to work, with what mends it. Changes nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+from rich.text import Text
+
+from rollout.bootstrap import Plugins
+from rollout.cli.exits import Exit, Failure
+from rollout.cli.session import Session
+from rollout.config import Configuration, load_configuration
+from rollout.core.errors import InvalidInput, RolloutError
+from rollout.core.model import Region, Signal
+from rollout.http import client
+from rollout.ports import Ask, Clock
+from rollout.registry import SOURCES
+from rollout.store.engine import open_database
+from rollout.store.migrations import versions
+
+SKEW_S = 5.0  # more between two clocks makes samples look old
+WITHIN_S = 15.0  # for one region to answer
+_FILE = "sqlite:///"
+_SIGNS = {"pass": ("✔", "green"), "fail": ("✖", "red"), "skip": ("–", "dim")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at. `state` is pass, fail or skip; `fix` is what mends a failure."""
+
+    name: str
+    state: str
+    message: str
+    fix: str = ""
+
+
+def examine(session: Session) -> Exit | None:
+    """Print one line for each check. Returns 1 when any failed."""
+    checks = asyncio.run(_all(session))
+    session.show(
+        {"checks": [asdict(check) for check in checks]}, lambda _: Text("\n").join(map(_drawn, checks))
+    )
+    failed = sum(check.state == "fail" for check in checks)
+    if failed:
+        session.say(f"{failed} of {len(checks)} checks failed; mend the first one, then: rollout doctor")
+        return Exit.UNEXPECTED
+    return None
+
+
+async def _all(session: Session) -> list[Check]:
+    return [check async for check in _checks(session)]
+
+
+async def _checks(session: Session) -> AsyncIterator[Check]:
+    configuration, check = _configuration(session.settings.config)
+    yield check
+    services, server = _server(session)
+    if configuration is not None:
+        async with client(WITHIN_S / 3) as http:
+            plugins = Plugins(session.settings, session.world.clock, http)
+            for region in sorted(configuration.regions.values(), key=lambda r: r.order):
+                look = _Region(region, services, configuration.signals, plugins, session.world.clock)
+                deployer = await _told(f"{region.name} deployer {region.deployer.kind}", look.deployer)
+                yield deployer
+                source = f"{region.name} source {region.source.kind}"
+                if deployer.state == "pass":
+                    yield await _told(source, look.source)
+                else:
+                    yield Check(name=source, state="skip", message="its deployer names no instance to ask")
+    yield _database(session)
+    for check in server:
+        yield check
+
+
+def _configuration(directory: Path) -> tuple[Configuration | None, Check]:
+    try:
+        found = load_configuration(directory)
+    except InvalidInput as error:
+        fix = "mend each place that is named, or set ROLLOUT_CONFIG"
+        return None, Check(name="configuration", state="fail", message=str(error), fix=fix)
+    said = f"{directory}: {len(found.regions)} regions, {len(found.policies)} policies"
+    return found, Check(name="configuration", state="pass", message=said)
+
+
+class _Region:
+    """Asks the deployer and the source of one region what the controller would ask."""
+
+    def __init__(
+        self,
+        region: Region,
+        services: tuple[str, ...],
+        signals: Mapping[str, Signal],
+        plugins: Plugins,
+        clock: Clock,
+    ) -> None:
+        self._region, self._signals, self._clock, self._plugins = region, signals, clock, plugins
+        written = region.deployer.options.get("services", {})
+        self._services = tuple(dict.fromkeys((*services, *written)))
+        self._deployer = plugins.deployer(region)
+
+    async def deployer(self) -> str:
+        """What runs of each service. Raises OutsideError, for example when no supervisor lives."""
+        said = []
+        for service in self._services:
+            found = await self._deployer.instances(service)
+            said.append(f"{service}: {len(found)} instances, {sum(one.healthy for one in found)} healthy")
+        return "; ".join(said)
+
+    async def source(self) -> str:
+        """How many numbers came from each service. Raises OutsideError, also for a single deaf instance."""
+        source = self._plugins.source(self._region)
+        said = []
+        for service in self._services:
+            instances = await self._deployer.instances(service)
+            if not instances:
+                continue
+            ask = Ask(
+                service=service,
+                region=self._region.name,
+                signals=self._readable(),
+                instances=instances,
+                cursor={},
+                now=self._clock.now(),
+            )
+            reading = await source.collect(ask)
+            if reading.problems:
+                raise InvalidInput("; ".join(reading.problems))
+            said.append(f"{service}: {len(instances)} instances answer")
+        return "; ".join(said)
+
+    def _readable(self) -> tuple[Signal, ...]:
+        kind = self._region.source.kind
+        typed = SOURCES.signal_options(kind) is not None
+        return tuple(signal for signal in self._signals.values() if not typed or kind in signal.sources)
+
+
+async def _told(name: str, look: Callable[[], Awaitable[str]]) -> Check:
+    """Ask, and turn the answer or its error into a line."""
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            said = await look()
+    except TimeoutError:
+        fix = "see whether it hangs"
+        return Check(name=name, state="fail", message=f"no answer within {WITHIN_S:g} s", fix=fix)
+    except RolloutError as error:
+        return Check(name=name, state="fail", message=str(error))  # which says what mends it
+    if not said:
+        return Check(name=name, state="skip", message="nothing runs there yet, so nothing was asked")
+    return Check(name=name, state="pass", message=said)
+
+
+def _database(session: Session) -> Check:
+    url = session.settings.database_url
+    if url.startswith(_FILE) and not Path(url.removeprefix(_FILE)).exists():
+        said = f"there is none at {url} yet; the first rollout serve makes it"
+        return Check(name="database", state="skip", message=said)
+    try:
+        database = open_database(url)
+        try:
+            present, newest = versions(database)
+        finally:
+            database.close()
+    except RolloutError as error:
+        return Check(name="database", state="fail", message=str(error))  # as above
+    said = f"{database.path}: schema {present}, SQLite {database.sqlite_version}, journal {database.journal}"
+    if present != newest:
+        fix = "rollout db upgrade"
+        return Check(name="database", state="fail", message=f"{said}; this program needs {newest}", fix=fix)
+    return Check(name="database", state="pass", message=said)
+
+
+def _server(session: Session) -> tuple[tuple[str, ...], list[Check]]:
+    """Ask the server: its readiness, its clock, the token, and which services are declared."""
+    try:
+        ready = session.remote.get("/readyz")
+    except InvalidInput as error:
+        fix = "make one: rollout token create NAME --role admin --local"
+        return (), [Check(name="token", state="fail", message=str(error), fix=fix)]
+    except Failure as failure:
+        skip = [Check(name=name, state="skip", message="no server to ask it") for name in ("clock", "token")]
+        fix = failure.then if failure.exit_code is Exit.UNREACHABLE else "see the server's log"
+        return (), [Check(name="server", state="fail", message=failure.message, fix=fix), *skip]
+    said = f"{session.remote.url}: {ready.body['detail']}"
+    services, token = _token(session)
+    return services, [
+        Check(name="server", state="pass", message=said),
+        _clock(session.world.clock, ready.date),
+        token,
+    ]
+
+
+def _clock(clock: Clock, date: str) -> Check:
+    if not date:
+        return Check(name="clock", state="skip", message="the server does not say its time")
+    skew = (clock.now() - parsedate_to_datetime(date)).total_seconds()
+    said = f"{clock.now():%Y-%m-%d %H:%M:%S} UTC, {abs(skew):.0f} s from the server's"
+    if abs(skew) > SKEW_S:
+        return Check(name="clock", state="fail", message=said, fix="set both machines by NTP")
+    return Check(name="clock", state="pass", message=said)
+
+
+def _token(session: Session) -> tuple[tuple[str, ...], Check]:
+    try:
+        who = session.remote.get("/v1/whoami").body["token"]
+        names = tuple(service["name"] for service in session.remote.get("/v1/services").body["items"])
+    except Failure as error:
+        fix = "set ROLLOUT_TOKEN_FILE, or make one here: rollout token create NAME --role admin --local"
+        return (), Check(name="token", state="fail", message=str(error), fix=fix)
+    said = f"{who['name']} is {who['role']}"
+    return names, Check(name="token", state="pass", message=said)
+
+
+def _drawn(check: Check) -> Text:
+    sign, style = _SIGNS[check.state]
+    fix = f"  → {check.fix}" if check.fix else ""
+    return Text.assemble((f"{sign} ", style), (f"{check.name:<22} ", "bold"), check.message + fix)

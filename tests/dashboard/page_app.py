@@ -1,0 +1,117 @@
+"""The pages over a controller stand-in: real access, hand-built views, commands that only record."""
+
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from fastapi import FastAPI
+from page_views import EVENTS, ID, NOW, fleet, rollout
+from starlette.staticfiles import StaticFiles
+
+import api.dashboard
+from api import errors
+from api.dashboard.pages import router
+from api.deps import install_login
+from rollout.access import Access
+from rollout.commands import Actor
+from rollout.core.errors import NotFound, RolloutError
+from rollout.core.model import IntentKind, Phase
+from rollout.ports import Token
+from rollout.testing import ManualClock
+from rollout.views import EventView, Fleet, RolloutView
+
+STATIC = Path(api.dashboard.__file__).parent / "static"
+
+
+class AccessStore:
+    """Tokens and sessions in memory: the part of the store that Access needs."""
+
+    def __init__(self) -> None:
+        self.by_hash: dict[str, Token] = {}
+        self.sessions: dict[str, tuple[str, str, datetime]] = {}
+
+    async def add_token(self, token: Token, secret_hash: str) -> None:
+        self.by_hash[secret_hash] = token
+
+    async def token(self, secret_hash: str) -> Token | None:
+        return self.by_hash.get(secret_hash)
+
+    async def add_session(self, session_hash: str, token_id: str, csrf: str, expires_at: datetime) -> None:
+        self.sessions[session_hash] = (token_id, csrf, expires_at)
+
+    async def session(self, session_hash: str, now: datetime) -> tuple[Token, str] | None:
+        token_id, csrf, expires_at = self.sessions.get(session_hash, ("", "", now))
+        found = [t for t in self.by_hash.values() if t.id == token_id and expires_at > now]
+        return (found[0], csrf) if found else None
+
+    async def end_session(self, session_hash: str) -> None:
+        self.sessions.pop(session_hash, None)
+
+
+class PretendQueries:
+    """Gives what a test put there."""
+
+    def __init__(self) -> None:
+        self.views: dict[str, RolloutView] = {ID: rollout(Phase.PROGRESSING)}
+        self.history: tuple[EventView, ...] = EVENTS
+        self.front: Fleet | None = None
+
+    def show(self, view: RolloutView) -> None:
+        self.views[ID] = view
+
+    async def rollout(self, prefix: str) -> RolloutView:
+        if prefix not in self.views:
+            raise NotFound("rollout", prefix)
+        return self.views[prefix]
+
+    async def events(self, *, rollout_id: str | None, after: int, limit: int) -> tuple[EventView, ...]:
+        return self.history[:limit]
+
+    async def fleet(self) -> Fleet:
+        return self.front or fleet(*self.views.values())
+
+
+class PretendCommands:
+    """Records what was asked; `refuse` is raised instead."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str, str, dict[str, Any]]] = []
+        self.refuse: RolloutError | None = None
+
+    def _record(self, verb: str, rollout_id: str, actor: Actor, reason: str, **more: Any) -> None:
+        if self.refuse:
+            raise self.refuse
+        self.asked.append((verb, rollout_id, actor.name, reason, more))
+
+    async def hold(self, rollout_id: str, actor: Actor, reason: str, **more: Any) -> None:
+        self._record("hold", rollout_id, actor, reason, **more)
+
+    async def resume(self, rollout_id: str, actor: Actor, reason: str) -> None:
+        self._record("resume", rollout_id, actor, reason)
+
+    async def rollback(self, rollout_id: str, actor: Actor, reason: str) -> None:
+        self._record("rollback", rollout_id, actor, reason)
+
+    async def cancel(self, rollout_id: str, actor: Actor, reason: str) -> None:
+        self._record("cancel", rollout_id, actor, reason)
+
+    async def decide_approval(self, rollout_id: str, actor: Actor, decision: IntentKind, reason: str) -> None:
+        self._record(str(decision), rollout_id, actor, reason)
+
+
+class Stage:
+    """A pretend controller and the app over it."""
+
+    def __init__(self, public_url: str = "http://page.test") -> None:
+        self.clock = ManualClock(NOW)
+        self.access_store = AccessStore()
+        self.access = Access(self.access_store, self.clock)  # type: ignore[arg-type]
+        self.queries, self.commands = PretendQueries(), PretendCommands()
+        self.settings = SimpleNamespace(public_url=public_url)
+        self.app = FastAPI()
+        self.app.state.controller = self
+        errors.install(self.app)
+        install_login(self.app)
+        self.app.include_router(router)
+        self.app.mount("/static", StaticFiles(directory=STATIC))

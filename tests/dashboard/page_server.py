@@ -1,0 +1,45 @@
+"""A real server on a free loopback port, in a thread of its own, that a test can stop."""
+
+import socket
+import threading
+from dataclasses import dataclass
+
+import uvicorn
+from page_app import Stage
+
+
+@dataclass(slots=True)
+class Served:
+    """A stage and where it is served."""
+
+    stage: Stage
+    url: str
+    _server: uvicorn.Server
+    _thread: threading.Thread
+
+    def stop(self) -> None:
+        """Stop answering; a second time is harmless."""
+        self._server.should_exit = True
+        self._thread.join(timeout=10)
+
+
+def serve() -> Served:
+    """Start, and return once it answers."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    stage = Stage(public_url=url)
+    config = uvicorn.Config(stage.app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    ready = threading.Event()
+    original = server.startup
+
+    async def startup(sockets: list[socket.socket] | None = None) -> None:
+        await original(sockets)
+        ready.set()
+
+    server.startup = startup  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    assert ready.wait(10), "the server did not start within 10 s"
+    return Served(stage, url, server, thread)

@@ -1,0 +1,41 @@
+"""How the versions of the sample service behave, and that incident A keeps its pace."""
+
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from rollout.demo.mail_versions import UnknownVersion, behaviour_of, meets_expired_key_at
+
+
+def test_only_the_bad_version_signs_links() -> None:
+    assert [v for v in ("1.0.0", "1.1.0", "1.2.0", "1.2.1") if behaviour_of(v).signs_links] == ["1.2.0"]
+
+
+@pytest.mark.parametrize("fault", ["crash", "lie", "hang"])
+def test_a_fault_is_named_after_the_version(fault: str) -> None:
+    assert behaviour_of(f"1.1.0-{fault}").fault == fault
+
+
+@pytest.mark.parametrize("version", ["9.9.9", "1.0.0-burns", "", "latest"])
+def test_an_unknown_version_says_which_are_known(version: str) -> None:
+    with pytest.raises(UnknownVersion, match=r"known: 1\.0\.0, 1\.1\.0"):
+        behaviour_of(version)
+
+
+def test_before_the_key_ends_no_process_stops() -> None:
+    stops = [meets_expired_key_at(0.0, 45.0, Random(seed)) for seed in range(500)]
+    assert min(stops) >= 45.0
+    assert max(stops) <= 57.0
+
+
+def test_afterwards_a_process_stops_every_twelve_seconds_and_never_three_times_in_twenty() -> None:
+    restart_s = 0.5  # the supervisor waits at least this long
+    for seed in range(200):
+        chance, started_at, stops = Random(seed), 100.0, []
+        for _ in range(50):
+            stops.append(meets_expired_key_at(started_at, 45.0, chance))
+            started_at = stops[-1] + restart_s
+        gaps = [after - before for before, after in pairwise(stops)]
+        assert min(third - first for first, third in zip(stops, stops[2:], strict=False)) > 20.0
+        assert 11.0 < sum(gaps) / len(gaps) < 14.0

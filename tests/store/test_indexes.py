@@ -1,0 +1,83 @@
+"""What the controller asks for all the time must not read whole tables."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from rollout.core.errors import Conflict
+from rollout.core.model import Phase
+from rollout.ports import Change
+from rollout.store import SqlStore
+from tests.store.builders import at, plan, rollout, touched, transition
+
+QUESTIONS: dict[str, Callable[[SqlStore], Awaitable[object]]] = {
+    "due": lambda store: store.due(at(1), 10),
+    "case": lambda store: store.case("ro_01"),
+    "find": lambda store: store.find("ro_0"),
+    "newest": lambda store: store.rollouts(),
+    "of a service": lambda store: store.rollouts(service="mail-sender"),
+    "of a phase": lambda store: store.rollouts(phases=[Phase.HELD]),
+    "active": lambda store: store.active("mail-sender"),
+    "events": lambda store: store.events(after=3),
+    "events of one": lambda store: store.events(rollout_id="ro_01"),
+    "due actions": lambda store: store.due_actions(at(1), 10),
+    "samples": lambda store: store.samples("mail-sender", "R3", after=3),
+    "service regions": lambda store: store.service_regions("mail-sender"),
+    "token": lambda store: store.token("hash"),
+    "session": lambda store: store.session("hash", at(1)),
+}
+
+
+class Asked:
+    """Keeps the statements of an engine and says which of them read a whole table."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.statements = engine, []
+        event.listen(engine, "before_cursor_execute", self._keep)
+
+    def _keep(self, _conn: Any, _cursor: Any, text: str, parameters: Any, _context: Any, many: bool) -> None:
+        if text.startswith(("SELECT", "UPDATE")):
+            self.statements.append((text, parameters[0] if many else parameters))
+
+    def scans(self) -> list[str]:
+        event.remove(self.engine, "before_cursor_execute", self._keep)
+        with self.engine.begin() as conn:
+            return [
+                f"{row.detail}: {text}"
+                for text, parameters in self.statements
+                for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters)
+                if row.detail.startswith("SCAN") and "USING" not in row.detail
+            ]
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+async def test_a_frequent_question_is_answered_from_an_index(store: SqlStore, name: str) -> None:
+    await store.add(rollout(phase=Phase.HELD), plan(), transition(1))
+    asked = Asked(store.database.read)
+    await QUESTIONS[name](store)
+    assert asked.statements
+    assert asked.scans() == []
+
+
+async def test_a_decision_finds_every_row_by_an_index(store: SqlStore) -> None:
+    await store.add(rollout("ro_02"), plan(), transition(1, "ro_02"))
+    other = await store.commit(Change(rollout=touched(rollout("ro_02"), "R3"), claim=("R3",)))
+    await store.add(rollout(), plan(), transition(1))
+    everything = Change(
+        rollout=replace(rollout(), phase=Phase.ROLLING_BACK),
+        drop_actions=("a",),
+        intents_done=("b",),
+        generations={"R1": 1},
+        claim=("R1",),
+        rolled_back=True,
+    )
+    asked = Asked(store.database.write)
+    found = await store.commit(everything)
+    with pytest.raises(Conflict):
+        await store.commit(replace(everything, rollout=found, claim=("R3",), generations={}))
+    await store.commit(Change(rollout=replace(other, phase=Phase.SUCCEEDED)))
+    assert len(asked.statements) > 12
+    assert asked.scans() == []
