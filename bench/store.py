@@ -13,8 +13,9 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,8 @@ def measure(directory: Path, seconds: float) -> Figures:
     for number in range(ROUNDS):
         part = recorded[number * each : (number + 1) * each]
         sides = [
-            ("store", lambda: asyncio.run(decider.decide(each))),
-            ("plain", lambda p=part: _replay(plain, p)),
+            ("store", partial(asyncio.run, decider.decide(each))),
+            ("plain", partial(_replay, plain, part)),
         ]
         times.append({name: _timed(work) for name, work in (sides if number % 2 else reversed(sides))})
     store.close()
@@ -131,7 +132,8 @@ def _rate(base: Path, directory: Path) -> float:
 
 def _record(path: Path, times: int) -> list[list[Statement]]:
     """Commit the decisions once, and keep what each of them wrote."""
-    store, found = open_store(f"sqlite:///{path}"), []
+    store = open_store(f"sqlite:///{path}")
+    found: list[list[Statement]] = []
 
     def keep(_conn: Any, _cursor: Any, text: str, parameters: Any, _context: Any, many: bool) -> None:
         if text.startswith("BEGIN"):
@@ -164,7 +166,7 @@ def _replay(connection: Any, transactions: Sequence[Sequence[Statement]]) -> Non
         connection.execute("COMMIT")
 
 
-def _timed(work: Any) -> float:
+def _timed(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
@@ -87,7 +88,7 @@ class Session:
 
     def line(self, data: Any) -> None:
         """Print one line of JSON to stdout at once."""
-        self.world.out.write(json.dumps(data, ensure_ascii=False, default=str) + "\n")
+        self.world.out.write(json.dumps(data, ensure_ascii=False, default=_plain) + "\n")
         self.world.out.flush()
 
     def say(self, text: str | Text) -> None:
@@ -99,7 +100,7 @@ class Session:
         if self.json:
             told = {"message": failure.message, "exit_code": int(failure.exit_code), "next": failure.then}
             found = {"error": told, "problem": failure.problem}
-            self.world.err.write(json.dumps(found, ensure_ascii=False, default=str) + "\n")
+            self.world.err.write(json.dumps(found, ensure_ascii=False, default=_plain) + "\n")
         else:
             self.say(Text.assemble(("✖ ", "bold red"), visible(failure.message)))
             self.say(f"  try: {failure.then}")
@@ -114,6 +115,10 @@ class Session:
             message = "A reason is needed; history and everybody on call will read it. Give it with --reason."
             raise Failure(message, Exit.USAGE, f'{command} --reason "…"')
         return text
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def console(stream: TextIO) -> Console:

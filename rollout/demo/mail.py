@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 import time
@@ -170,6 +171,8 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as error:
             code, content = 400, {"error": str(error)}
             self.close_connection = True  # its body may be unread
+        except sqlite3.Error as error:
+            code, content = 503, {"error": f"the queue cannot be used: {error}"}
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(code)
         self.send_header("Content-Type", TEXT if isinstance(content, bytes) else "application/json")

@@ -17,12 +17,13 @@ import httpx
 
 from rollout import http as web
 from rollout.clock import SystemClock
-from rollout.core.actions import Action
+from rollout.config import load_configuration
 from rollout.core.errors import RolloutError, TransientError
-from rollout.core.model import Kind
-from rollout.registry import DEPLOYERS, Surroundings, load_plugins
+from rollout.core.model import Region
+from rollout.ports import Deployer
+from rollout.registry import DEPLOYERS, Surroundings
 from rollout.settings import default_directory
-from rollout.supervisor import files
+from rollout.supervisor import files, install
 
 SERVICE = "mail-sender"
 FIRST = "1.0.0"
@@ -193,16 +194,17 @@ class World:
 
     async def install(self, version: str) -> bool:
         """Let every region run `version`, as if it had always done so; False while a supervisor starts."""
-        load_plugins()
+        regions = load_configuration(self.config).regions
         async with web.client() as http:
-            for name in REGIONS:
-                around = Surroundings(region=name, http=http, clock=SystemClock(), directory=self.config)
-                deployer = DEPLOYERS.build("process", self._deployer(name), around)
-                action = Action(kind=Kind.RESTORE, region=name, service=SERVICE, version=version, weight=100)
-                try:
-                    await deployer.apply(f"install/{name}", action)
-                except TransientError:
-                    return False
+
+            def deployer(region: Region) -> Deployer:
+                around = Surroundings(region=region.name, http=http, clock=SystemClock(), directory=self.data)
+                return DEPLOYERS.build(region.deployer.kind, region.deployer.options, around)
+
+            try:
+                await install.order(regions.values(), deployer, SERVICE, version)
+            except TransientError:
+                return False
         return True
 
     # ------------------------------------------------------------------ files

@@ -32,18 +32,29 @@ class RegionKeeper:
         self._clock = SystemClock()
         self._services: dict[str, tuple[ServiceKeeper, Rehearsals]] = {}
         self._children = files.Children()
+        self._trouble = ""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep everything running until `stop`."""
         self._end_leftovers()
         while not stop.is_set():
-            self._tick()
+            self._tick_or_say_why_not()
             try:
                 await asyncio.wait_for(stop.wait(), TICK_S)
             except TimeoutError:
                 continue
         await asyncio.gather(*(part.close() for parts in self._services.values() for part in parts))
         files.write(self._directory / "children.json", files.Children())
+
+    def _tick_or_say_why_not(self) -> None:
+        """A full disk ends no process: the status grows stale, and a deployer says so."""
+        try:
+            self._tick()
+            self._trouble = ""
+        except OSError as error:
+            if str(error) != self._trouble:
+                say(f"cannot go on, trying again: {error}")
+            self._trouble = str(error)
 
     def _tick(self) -> None:
         for directory in self._directory.iterdir():

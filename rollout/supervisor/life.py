@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -136,7 +137,8 @@ class Life:
         output = self._process.stdout
         assert output is not None, "started with a pipe"
         while data := await output.read(65_536):
-            files.append(self.place.log, data)
+            with suppress(OSError):  # a full disk costs the log, not the process that writes it
+                files.append(self.place.log, data)
 
 
 def command(wish: Wish, place: Place, port: int) -> list[str]:

@@ -67,7 +67,7 @@ class ServiceKeeper:
         except ValueError as error:
             self._refused, self._refused_key = str(error), ""
             return
-        if desired is not None and desired != self._accepted:
+        if desired is not None:
             self._accept(desired)
 
     def _accept(self, desired: Desired) -> None:
@@ -79,9 +79,10 @@ class ServiceKeeper:
             )
             self._refused_key = desired.key
             return
-        files.write(self.directory / "accepted.json", desired)
-        self._accepted, self._failed = desired, None
         self._refused = self._refused_key = ""
+        if desired != now:
+            files.write(self.directory / "accepted.json", desired)
+            self._accepted, self._failed = desired, None
 
     def _move(self) -> None:
         desired = self._accepted
@@ -112,14 +113,14 @@ class ServiceKeeper:
         return [n for n, wish in wishes.items() if n not in self._slots or self._slots[n][0].wish != wish]
 
     def _tidy(self, wishes: dict[str, Wish]) -> None:
-        """Empty the slots that are no longer wanted, and forget the empty ones. A lost task is an error."""
+        """Empty the slots that are not wanted and forget empty ones; raise, once, what ended one."""
         for name, (slot, task) in list(self._slots.items()):
             if name not in wishes:
                 slot.want(None)
             if task.done():
-                task.result()
                 self._restarts[name] = slot.restarts
                 del self._slots[name]
+                task.result()
 
     def _want(self, name: str, wish: Wish) -> None:
         if name in self._slots:

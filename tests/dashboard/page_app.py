@@ -1,18 +1,15 @@
 """The pages over a controller stand-in: real access, hand-built views, commands that only record."""
 
+import html
+import re
 from datetime import datetime
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from fastapi import FastAPI
+import httpx
 from page_views import EVENTS, ID, NOW, fleet, rollout
-from starlette.staticfiles import StaticFiles
 
-import api.dashboard
-from api import errors
-from api.dashboard.pages import router
-from api.deps import install_login
+from api.app import create_app
 from rollout.access import Access
 from rollout.commands import Actor
 from rollout.core.errors import NotFound, RolloutError
@@ -21,7 +18,7 @@ from rollout.ports import Token
 from rollout.testing import ManualClock
 from rollout.views import EventView, Fleet, RolloutView
 
-STATIC = Path(api.dashboard.__file__).parent / "static"
+ORIGIN = {"origin": "http://page.test"}
 
 
 class AccessStore:
@@ -109,9 +106,32 @@ class Stage:
         self.access = Access(self.access_store, self.clock)  # type: ignore[arg-type]
         self.queries, self.commands = PretendQueries(), PretendCommands()
         self.settings = SimpleNamespace(public_url=public_url)
-        self.app = FastAPI()
-        self.app.state.controller = self
-        errors.install(self.app)
-        install_login(self.app)
-        self.app.include_router(router)
-        self.app.mount("/static", StaticFiles(directory=STATIC))
+        self.app = create_app(self)  # type: ignore[arg-type]
+
+    def browser(self) -> httpx.AsyncClient:
+        """A client that keeps cookies and says where its forms come from, as browsers do."""
+        transport = httpx.ASGITransport(self.app)
+        return httpx.AsyncClient(transport=transport, base_url="http://page.test", headers=ORIGIN)
+
+    async def secret(self, role: str = "admin", name: str = "ann", **more: Any) -> str:
+        """A new token."""
+        return (await self.access.create_token(name, role, **more))[1]
+
+    async def logged_in(self, role: str = "admin", name: str = "ann", **more: Any) -> httpx.AsyncClient:
+        """A browser with a session of `role`."""
+        client = self.browser()
+        _, session = await self.access.log_in(await self.secret(role, name, **more))
+        client.cookies.set("rollout_session", session, domain="page.test")
+        return client
+
+
+def hidden(page: str, name: str) -> str:
+    """The value of a hidden field of a page's forms."""
+    found = re.search(rf'<input type="hidden" name="{name}" value="([^"]*)">', page)
+    assert found, f"no field {name}"
+    return html.unescape(found[1])
+
+
+def text_of(page: str) -> str:
+    """A page as it reads: without tags, each run of white space one blank."""
+    return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", page).split()))

@@ -61,7 +61,9 @@ def check(signal: str, kind: VerdictKind, **changes: Any) -> CheckView:
         log_e=0.4,
         acts_at=8.2,
         seen=12_400,
-        needs="" if kind is VerdictKind.PASS else "about 4,100 more candidate requests, 11 min at the present pace",
+        needs=""
+        if kind is VerdictKind.PASS
+        else "about 4,100 more candidate requests, 11 min at the present pace",
         guard="",
         baseline_kind="instances beside it in R3",
         since=ago(8) if kind is VerdictKind.FAIL else None,
@@ -73,7 +75,7 @@ def check(signal: str, kind: VerdictKind, **changes: Any) -> CheckView:
 def checks(phase: Phase) -> tuple[CheckView, ...]:
     if phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.ROLLBACK_FAILED):
         bad = {"value": 0.041, "value_text": "4.10 %", "log_e": 9.3}
-        return (check("errors", VerdictKind.FAIL, **bad), check("latency", VerdictKind.FAIL, log_e=6.1, **{}))
+        return (check("errors", VerdictKind.FAIL, **bad), check("latency", VerdictKind.FAIL, log_e=6.1))
     return (
         check("errors", VerdictKind.PASS),
         check("latency", VerdictKind.UNDECIDED, log_e=2.6),
@@ -151,7 +153,9 @@ _NEXT = {
 _BLOCKED = {
     Phase.AWAITING_APPROVAL: ("needs 1 more approval(s) from release-managers",),
     Phase.HELD: ("held by ann: the support desk sees odd mails",),
-    Phase.ROLLBACK_FAILED: ("R3 restore_failed: the supervisor answered 500: slot 2 cannot be started, disk is full",),
+    Phase.ROLLBACK_FAILED: (
+        "R3 restore_failed: the supervisor answered 500: slot 2 cannot be started, disk is full",
+    ),
 }
 _BACK = (Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.ROLLBACK_FAILED)
 _WAITS = (Phase.AWAITING_APPROVAL, Phase.ROLLBACK_FAILED)
@@ -187,7 +191,11 @@ def rollout(phase: Phase = Phase.PROGRESSING, **changes: Any) -> RolloutView:
     regions = _regions(phase)
     touched = tuple(r.region for r in regions if r.touched_at)
     left = ", ".join(r.region for r in regions if r.touched_at and r.phase is not RegionPhase.RESTORED)
-    text = HARM if phase in _BACK else "ann approved R3 after 15 min of bake: failed requests 0.41 % against 0.39 %."
+    text = (
+        HARM
+        if phase in _BACK
+        else "ann approved R3 after 15 min of bake: failed requests 0.41 % against 0.39 %."
+    )
     waiting = phase is Phase.AWAITING_APPROVAL
     approval = Approval(
         stage=1,
@@ -220,14 +228,20 @@ def rollout(phase: Phase = Phase.PROGRESSING, **changes: Any) -> RolloutView:
         blocked_by=_BLOCKED.get(phase, ()),
         needs_person=phase in _WAITS,
         possible=_POSSIBLE.get(phase, ()),
-        rollback_effect=f"Roll back {left} to 1.1.0" if "rollback" in _POSSIBLE.get(phase, ()) and left else "",
+        rollback_effect=f"Roll back {left} to 1.1.0"
+        if "rollback" in _POSSIBLE.get(phase, ()) and left
+        else "",
         exposure=Exposure(
-            regions=touched, traffic_share=0.15 if touched else 0, duration_s=540 if touched else 0,
+            regions=touched,
+            traffic_share=0.15 if touched else 0,
+            duration_s=540 if touched else 0,
             requests=12_400 if touched else 0,
         ),
         stages=tuple(StageView(name=r.region, regions=(r,)) for r in regions),
         policy=PolicyName(name="standard", revision=3),
-        hold=Hold(owner="ann", reason="the support desk sees odd mails", since=ago(3)) if phase is Phase.HELD else None,
+        hold=Hold(owner="ann", reason="the support desk sees odd mails", since=ago(3))
+        if phase is Phase.HELD
+        else None,
         approval=approval if waiting else None,
         obligations=obligations(phase),
         harm_since=ago(8) if phase in _BACK else None,

@@ -123,8 +123,14 @@ def test_a_gauge_above_its_limit_and_rising_fails():
 
 @pytest.mark.parametrize(
     "values",
-    [(90.0, 95.0, 99.0, 99.9), (110.0, 130.0), (500.0, 400.0, 300.0, 200.0), (110.0, 150.0, 90.0, 120.0)],
-    ids=["below", "too short", "falling", "interrupted"],
+    [
+        (90.0, 95.0, 99.0, 99.9),
+        (110.0, 130.0),
+        (500.0, 400.0, 300.0, 200.0),
+        (110.0, 150.0, 90.0, 120.0),
+        (110.0, 110.0, 110.0, 110.0),
+    ],
+    ids=["below", "too short", "falling", "interrupted", "level"],
 )
 def test_a_gauge_that_is_not_rising_above_its_limit_is_undecided(values):
     found, _ = said(LEVEL, levels(*values), 60 * len(values))
@@ -176,6 +182,19 @@ def test_a_candidate_without_traffic_fails_only_where_traffic_was_to_be_expected
     found, _ = said(ONE, both + night, 900)
     assert found["errors"].guard == ""
     assert found["errors"].kind is not VerdictKind.FAIL
+
+
+def test_a_candidate_that_missed_few_requests_is_no_data_and_no_failure():
+    both = steady(10, (3.0, 600.0), (3.0, 600.0))
+    few = [
+        sample(60.0 * (k + 1), version, 0.0, n)
+        for k in range(10, 15)
+        for version, n in ((NEW, 0.0), (OLD, 1.0))
+    ]
+    found, judgement = said(ONE, both + few, 900)
+    assert found["errors"].kind is VerdictKind.NO_DATA
+    assert "5 requests were to be expected" in found["errors"].note
+    assert judgement.culprits == ()
 
 
 def test_a_lost_baseline_is_no_data():

@@ -1,11 +1,21 @@
 """A fresh world for every scenario."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.scenarios.world import World, new_store
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """The log repeats what the history says; thousands of lines would hide the one that matters."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

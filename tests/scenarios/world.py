@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
 
 from rollout.commands import Actor, Commands, StartRequest
 from rollout.config import Configuration, PolicyFile
@@ -21,7 +24,7 @@ from rollout.core.policy import Policy
 from rollout.ports import Ask, Case, Store
 from rollout.queries import Queries
 from rollout.reconciler import Reconciler
-from rollout.store import inline, open_store
+from rollout.store import SqlStore, inline, open_store
 from rollout.testing import FakePlugins, ManualClock
 from rollout.views import RolloutView
 
@@ -127,11 +130,11 @@ class World:
     async def until(self, rollout_id: str, *phases: Phase, within: int = 400) -> RolloutView:
         """Let time pass until the rollout is in one of `phases`."""
         for _ in range(within):
-            view = await self.queries.rollout(rollout_id)
-            if view.phase in phases:
-                return view
+            if (await self.rollout(rollout_id)).phase in phases:
+                return await self.view(rollout_id)
             await self.tick()
-        raise AssertionError(f"still {view.phase} after {within} s: {view.sentence} {view.blocked_by}")
+        view = await self.view(rollout_id)
+        raise AssertionError(f"still {view.phase} after {within} s: {view.reason.text} {view.blocked_by}")
 
     async def until_region(self, rollout_id: str, region: str, phase: str, within: int = 400) -> None:
         """Let time pass until a region of the rollout is in `phase`."""
@@ -143,6 +146,10 @@ class World:
         raise AssertionError(f"{region} never {phase}: {case.rollout.region(region)}")
 
     # ------------------------------------------------------------------ then
+
+    async def view(self, rollout_id: str) -> RolloutView:
+        """What people are shown."""
+        return await self.queries.rollout(rollout_id)
 
     async def case(self, rollout_id: str) -> Case:
         """Everything stored of a rollout."""
@@ -214,6 +221,17 @@ def with_policies(world: World, *policies: Mapping[str, object]) -> None:
     world.configuration = replace(world.configuration, policies=more.policies)
 
 
-def new_store(directory: Path) -> Store:
-    """A real store on a fresh SQLite file, every call of which can be interleaved."""
-    return open_store(f"sqlite:///{directory / 'rollout.db'}", run=inline)
+def new_store(directory: Path) -> SqlStore:
+    """A real store on a fresh SQLite file, every call of which can be interleaved.
+
+    It does not wait for the disk: a power cut is not what these tests are about.
+    """
+    store = open_store(f"sqlite:///{directory / 'rollout.db'}", run=inline)
+    for engine in (store.database.read, store.database.write):
+        event.listen(engine, "connect", _hurry)
+        engine.dispose()  # the connections that the migrations left
+    return store
+
+
+def _hurry(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA synchronous=OFF")

@@ -14,9 +14,8 @@ from rollout.core.judge.counts import RISES
 from rollout.core.judge.mixture import Floats
 from rollout.core.judge.state import CheckState
 
-CAP = math.log(
-    20
-)  # nats that one block may be worth: one host that falls with all its instances is no verdict
+# nats that one block may be worth: one host that falls with all its instances is no verdict
+CAP = math.log(20)
 
 
 def own_factors(sums: list[float], rate: float, phi: float) -> Floats:

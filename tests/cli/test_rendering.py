@@ -1,0 +1,98 @@
+"""Golden lines: what a person on call reads."""
+
+import io
+
+from rollout.cli import render, render_plan
+from rollout.cli.session import console
+from rollout.core.model import Hold, Phase, VerdictKind
+from rollout.views import StageView
+from tests.cli.views import ID, at, baking, check, event, plan, rolled_back, view
+
+
+def drawn(renderable: object) -> list[str]:
+    stream = io.StringIO()
+    console(stream).print(renderable, soft_wrap=True)
+    return [line.rstrip() for line in stream.getvalue().rstrip("\n").split("\n")]
+
+
+def test_status_says_state_why_reach_next_and_each_region() -> None:
+    assert drawn(render.status(view())) == [
+        "◐ mail-sender 1.2.0 is progressing.",
+        "  why      ci asked for mail-sender 1.2.0 under policy standard.",
+        "  reach    R3; 5 % of users for 5 min, 1240 requests judged",
+        "  next     Bake in R3, then R1, 2026-11-21 18:36:00 UTC",
+        "  R3  ◐ baking · runs 1.1.0 + 1.2.0, 25 % ordered · baked 4 min of 15 min",
+        "  R1  ○ pending",
+        "  can do   hold, rollback (Roll back R3 to 1.1.0)",
+        f"  rollout  {ID}, seen 17, policy standard@3, started 2026-11-21 18:20:00 UTC by ci",
+    ]
+
+
+def test_status_of_a_rollback_names_the_failed_check_with_its_numbers() -> None:
+    lines = drawn(render.status(rolled_back()))
+    assert lines[0] == "↩ mail-sender 1.2.0 was rolled back; users are on 1.1.0."
+    assert lines[1].endswith(
+        "R3 failed requests 8.10 % against 0.20 % (×40.5) on holdback; since 18:24:00 UTC."
+    )
+    assert "      ✖ R3 failed requests 8.10 % against 0.20 % (×40.5) on holdback" in lines
+    assert "  next     Nothing more will happen." in lines
+
+
+def test_status_leaves_passing_checks_to_why() -> None:
+    good = check(VerdictKind.PASS, text="R3 restarts 0")
+    shown = view(stages=(StageView(name="R3", regions=(baking(checks=(good, check())),)),))
+    assert "✔ R3 restarts 0" not in "\n".join(drawn(render.status(shown)))
+    assert "      ✔ R3 restarts 0" in drawn(render.why(shown))
+
+
+def test_status_says_how_much_more_an_undecided_check_needs() -> None:
+    open_check = check(VerdictKind.UNDECIDED, text="R3 failed requests 0.30 %", needs="788 requests")
+    shown = view(stages=(StageView(name="R3", regions=(baking(checks=(open_check,)),)),))
+    assert "      ? R3 failed requests 0.30 % (needs 788 requests)" in drawn(render.status(shown))
+
+
+def test_status_names_what_blocks_but_does_not_repeat_the_reason() -> None:
+    reason = view()["reason"]["text"]
+    shown = view(
+        Phase.HELD,
+        hold=Hold(owner="controller", reason=reason, since=at(1)),
+        blocked_by=(f"held by controller: {reason}", "needs 1 more approval(s) from oncall"),
+    )
+    blocked = [line for line in drawn(render.status(shown)) if line.startswith("  blocked")]
+    assert blocked == ["  blocked  needs 1 more approval(s) from oncall"]
+
+
+def test_why_begins_with_reason_since_and_decision() -> None:
+    assert drawn(render.why(rolled_back()))[1:4] == [
+        "  why      R3 failed requests 8.10 % against 0.20 % (×40.5) on holdback; since 18:24:00 UTC.",
+        "  since    2026-11-21 18:24:00",
+        "  decided  2026-11-21 18:25:00",
+    ]
+
+
+def test_an_event_is_one_line() -> None:
+    lines = drawn(render.event(event(7, "pending", "deploying", "25 % of R3 is ordered.")))
+    assert lines == ["18:20:07 ◐ R3 pending → deploying  25 % of R3 is ordered."]
+
+
+def test_plan_has_clock_times_and_what_each_bake_detects() -> None:
+    assert drawn(render_plan.plan(plan())) == [
+        (
+            "Plan for mail-sender 1.2.0, policy standard@3. "
+            "Nothing was started; times are UTC, from 2026-11-21 18:20."
+        ),
+        "  R3, R1  back to 1.1.0, nothing",
+        "    18:20  25 %",
+        "    18:21  bake 6 h",
+        "             failed requests: ×2.1",
+        "    11-22 00:21  approval by 1",
+        "  watched until 11-22 06:21",
+        "  checks: failed requests, restarts",
+        "  ! R1 has no known good release.",
+    ]
+
+
+def test_every_phase_of_a_rollout_has_a_sign() -> None:
+    signs = {phase: render.sign_of(phase)[0] for phase in Phase}
+    assert signs[Phase.ROLLBACK_FAILED] != signs[Phase.SUCCEEDED]
+    assert all(drawn(render.status(view(phase)))[0][0] == sign for phase, sign in signs.items())
