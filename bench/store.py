@@ -29,7 +29,7 @@ from rollout.store.tables import metadata
 from tests.store.builders import REGIONS, action, at, evidence, plan, rollout, transition
 
 ROLLOUTS = 50  # under way at the same time
-ROUNDS = 10
+ROUNDS = 40
 Statement = tuple[str, Any, bool]  # text, parameters, whether there are many sets of them
 
 

@@ -27,6 +27,7 @@ from rollout.core.model import (
     Region,
     RegionPhase,
     RegionRollout,
+    Sample,
     Service,
     Signal,
 )
@@ -54,7 +55,6 @@ APPLY_TIMEOUT_S = 30.0
 POLL_S = 0.5  # before asking again about an action that is under way
 RETRY_S, RETRY_CAP_S, RETRY_BACK_CAP_S = 0.5, 15.0, 5.0  # going back is retried more often
 HISTORY_S = 6 * 3600  # of samples from before a release that calibrate its judge
-HISTORY_ROWS = 20_000
 FORGET_EVERY_S = 300.0
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 _JUDGED = (RegionPhase.DEPLOYING, RegionPhase.BAKING, RegionPhase.PASSED)
@@ -210,13 +210,12 @@ class Reconciler:
 
     async def _begin(self, case: Case, region: RegionRollout) -> RegionEvidence:
         touched_at = region.touched_at or self._clock.now()
-        past = await self._store.samples(
-            case.rollout.release.service,
-            region.region,
-            since=touched_at - timedelta(seconds=HISTORY_S),
-            limit=HISTORY_ROWS,
-        )
-        before = [(number, sample) for number, sample in past if sample.time <= touched_at]
+        service, since = case.rollout.release.service, touched_at - timedelta(seconds=HISTORY_S)
+        before: list[tuple[int, Sample]] = []
+        newest = 0
+        while page := await self._store.samples(service, region.region, after=newest, since=since):
+            before += [(number, sample) for number, sample in page if sample.time <= touched_at]
+            newest = page[-1][0]
         begun = begin(
             case.plan,
             region=region.region,

@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 
 from api.dashboard import marks
 from api.dashboard.marks import Mark
-from rollout.core.model import Obligation, ObligationKind, ObligationState, RegionPhase
+from rollout.core.model import FINISHED, Obligation, ObligationKind, ObligationState, Phase, RegionPhase
 from rollout.core.reason import span
 from rollout.views import CheckView, Exposure, Fleet, RegionView, RolloutView, RunningView
 
 _STRENGTHS = ((1.0, "enough to act"), (0.6, "strong"), (0.25, "some"), (0.05, "weak"))
+STOPPED = FINISHED | {Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED}  # no further region is touched
 OPEN = (ObligationState.OPEN, ObligationState.OVERDUE)
 
 
@@ -157,8 +158,8 @@ def _strip_cell(region: RegionView) -> StripCell:
     return StripCell(region.region, mark, words, extra)
 
 
-def lane(region: RegionView, now: datetime) -> Lane:
-    """One region with its bake and its next step."""
+def lane(region: RegionView, phase: Phase, now: datetime) -> Lane:
+    """One region with its bake and its next step; `phase` is the rollout's."""
     bake, detectable = None, ""
     if region.bake:
         planned, elapsed = region.bake.planned_s, min(region.bake.elapsed_s, region.bake.planned_s)
@@ -176,7 +177,7 @@ def lane(region: RegionView, now: datetime) -> Lane:
         bake=bake,
         bake_ends=ends,
         detectable=detectable,
-        next=_lane_next(region),
+        next=_lane_next(region) if phase not in STOPPED or region.touched_at else "",
     )
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import typer
@@ -57,8 +58,9 @@ _GROUPS: dict[str, tuple[str, Verbs]] = {
 _SETTINGS: dict[str, Any] = {"add_completion": True, "pretty_exceptions_enable": False}
 
 
+@cache
 def build() -> typer.Typer:
-    """Build the command with every verb."""
+    """Build the command with every verb, once."""
     app = typer.Typer(
         name="rollout",
         help="Moves a release region by region, judges it, and rolls back by itself.",

@@ -180,7 +180,8 @@ def _server(session: Session) -> tuple[tuple[str, ...], list[Check]]:
         return (), [Check(name="token", state="fail", message=str(error), fix=fix)]
     except Failure as failure:
         skip = [Check(name=name, state="skip", message="no server to ask it") for name in ("clock", "token")]
-        fix = failure.then if failure.exit_code is Exit.UNREACHABLE else "see the server's log"
+        away = failure.problem is None  # else it answered, and says itself what is wrong
+        fix = "rollout serve, or name another server with ROLLOUT_URL" if away else "see the server's log"
         return (), [Check(name="server", state="fail", message=failure.message, fix=fix), *skip]
     said = f"{session.remote.url}: {ready.body['detail']}"
     services, token = _token(session)

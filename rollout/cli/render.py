@@ -42,7 +42,7 @@ _KEY = 9  # columns of a key such as "blocked"
 
 
 def status(view: View) -> Text:
-    """State, why, who was reached, what next, then each region with its checks that do not pass."""
+    """State, why, who was reached, what next, then each region: failures in full, the undecided by name."""
     lines = [headline(view), *_answers(view), *_regions(view, every=False), *_ends(view)]
     return _joined(lines)
 
@@ -70,9 +70,10 @@ def event(row: View) -> Text:
     """One line of history: time, sign, place, move, reason."""
     sign, style = sign_of(row["to_phase"])
     place = f"{row['region']} " if row.get("region") else ""
-    moved = f"{row['from_phase']} → {row['to_phase']}" if row["from_phase"] else row["to_phase"]
+    moves = [phase for phase in (row["from_phase"], row["to_phase"]) if phase]
+    moved = f"{place}{' → '.join(moves)}  " if len(set(moves)) == len(moves) else ""  # else it stayed there
     return Text.assemble(
-        (f"{clock(row['at'])} ", "dim"), (f"{sign} ", style), f"{place}{moved}  {row['reason']['text']}"
+        (f"{clock(row['at'])} ", "dim"), (f"{sign} ", style), f"{moved}{row['reason']['text']}"
     )
 
 
@@ -143,10 +144,11 @@ def _reach(exposure: View) -> str:
 def _regions(view: View, *, every: bool) -> list[Text]:
     lines = []
     for region in (region for stage in view["stages"] for region in stage["regions"]):
-        lines.append(_region(region))
-        for check in region["checks"]:
-            if every or check["verdict"] != "pass":
-                lines.append(_check(check))
+        told = [check for check in region["checks"] if every or check["verdict"] in ("fail", "no_data")]
+        lines += [_region(region), *map(_check, told)]
+        undecided = [check["title"] for check in region["checks"] if check["verdict"] == "undecided"]
+        if undecided and not every:
+            lines.append(_undecided(undecided))
     return lines
 
 
@@ -170,12 +172,20 @@ def _check(check: View) -> Text:
     return Text.assemble("      ", (f"{sign} ", style), f"{check['text']}{needs}")
 
 
+def _undecided(titles: Sequence[str]) -> Text:
+    sign, style = _VERDICTS["undecided"]
+    return Text.assemble("      ", (f"{sign} ", style), f"not decided yet: {', '.join(titles)}")
+
+
 def _ends(view: View) -> list[Text]:
     """What is owed, what can be done, and how to name this rollout."""
-    owed = [o for o in view["obligations"] if o["state"] in ("open", "overdue")]
+    owed: dict[tuple[str, str, str], list[str]] = {}
+    for one in view["obligations"]:
+        if one["state"] in ("open", "overdue"):
+            owed.setdefault((one["kind"], moment(one["until"]), one["state"]), []).append(one["region"])
     lines = [
-        _pair("owed", f"{o['kind']} in {o['region']} until {moment(o['until'])} UTC ({o['state']})")
-        for o in owed
+        _pair("owed", f"{kind} in {', '.join(regions)} until {until} UTC ({state})")
+        for (kind, until, state), regions in owed.items()
     ]
     if view["possible"]:
         effect = f" ({view['rollback_effect']})" if view["rollback_effect"] else ""

@@ -38,7 +38,7 @@ def _stage(stage: View, back_to: Mapping[str, str | None], first: datetime) -> l
     lines = [Text.assemble((f"  {names}", "bold"), f"  back to {good}")]
     for step in stage["steps"]:
         lines.append(Text(f"    {_time(step['at'], first)}  {step['what']}"))
-        lines += [Text(f"             {text}", style="dim") for text in step["detectable"].values()]
+        lines += [Text(f"           detects {text}", style="dim") for text in step["detectable"].values()]
     return lines
 
 

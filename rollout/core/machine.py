@@ -155,11 +155,7 @@ REGION_PHASES: Mapping[RegionPhase, Mapping[RegionTrigger, RegionPhase]] = {
         _RT.UNREACHABLE: R.UNREACHABLE,
         _RT.RESTORE_FAILED: R.RESTORE_FAILED,
     },
-    R.UNREACHABLE: {
-        _RT.REACHABLE: R.RESTORING,
-        _RT.RESTORED: R.RESTORED,
-        _RT.RESTORE_FAILED: R.RESTORE_FAILED,
-    },
+    R.UNREACHABLE: {_RT.REACHABLE: R.RESTORING},  # whatever happened meanwhile is read back then
     R.RESTORE_FAILED: {_RT.RESTORE: R.RESTORING, _RT.RESTORED: R.RESTORED},
     R.RESTORED: {},
 }

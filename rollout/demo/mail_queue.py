@@ -29,7 +29,6 @@ create table if not exists sends (
 create index if not exists of_owner on sends (state, slot, version);
 create table if not exists delivered (send_id integer primary key, at real not null, times integer not null);
 create table if not exists resumed (key text primary key, send_id integer not null, at real not null);
-create table if not exists versions (version text primary key, first_started_at real not null);
 """
 
 
@@ -77,13 +76,6 @@ class MailQueue:
         """Let go of the database."""
         with self._lock:
             self._db.close()
-
-    def first_started_at(self, version: str) -> float:
-        """When `version` first started in this region; now, if it never did."""
-        with self._writing() as db:
-            db.execute("insert or ignore into versions values (?, ?)", (version, self._now()))
-            row = db.execute("select first_started_at from versions where version = ?", (version,)).fetchone()
-        return float(row[0])
 
     def accept(self, owner: Owner, recipient: str, subject: str) -> int:
         """Take a send; it is on disk when this returns its id."""
@@ -188,7 +180,10 @@ class MailQueue:
         }
 
     def resume(self, items: Sequence[tuple[str, str]]) -> Resumed:
-        """Put stalled sends back into the queue, for anybody. `items` are (id, key); a key works once."""
+        """Put stalled sends back into the queue, for anybody. `items` are (id, key); a key works once.
+
+        They are late by whoever stalled them; who takes them now is not blamed for their age.
+        """
         now, resumed, already = self._now(), 0, 0
         unknown: list[str] = []
         with self._writing() as db:
@@ -203,7 +198,7 @@ class MailQueue:
                     first
                     and db.execute(
                         "update sends set state = 'queued', slot = null, version = null, token = null,"
-                        " claimed_at = null, waiting_since = ? where id = ? and state = 'claimed'"
+                        " claimed_at = null, late = 1, waiting_since = ? where id = ? and state = 'claimed'"
                         " and claimed_at <= ?",
                         (now, send, now - WORKING_S),
                     ).rowcount

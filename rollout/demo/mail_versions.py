@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from random import Random
 
-QUIET_S = (9.6, 14.4)  # uptime at which a process meets an expired key: never 3 times in 20 s
-FIRST_S = (0.0, 12.0)  # after the key's end, so that not all processes stop at once
-SIGNED_TOGETHER = 2  # sends that wait for a signature when a process stops
+QUIET_S = (5.6, 8.4)  # uptime at which a process meets an expired key: never 3 times in 10 s
+FIRST_S = (0.0, 6.0)  # after the key's end, so that not all processes stop at once
+SIGNED_TOGETHER = 4  # sends that wait for a signature when a process stops
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,14 +28,15 @@ from rollout.supervisor import files, install
 SERVICE = "mail-sender"
 FIRST = "1.0.0"
 INSTANCES = 4
-PER_MINUTE = 480  # sends per region and minute, on average
+PER_MINUTE = 600  # sends per region and minute, on average
 KEY_LIFETIME_S = 24  # of 1.2.0's signing key: long enough for R3 to pass, and for R1 to be touched
 REGIONS = {  # in the order of promotion
     "R3": ("APAC", "Asia/Tokyo", 0.2),
     "R1": ("Europe", "Europe/Berlin", 0.35),
     "R2": ("North America", "America/New_York", 0.45),
 }
-# The standard policy with its hours as seconds: the same steps, checks and budget.
+# The standard policy with its hours as seconds: the same steps, checks and budget. Harm of the kind that the
+# incident had weighs more.
 POLICY = """\
 apiVersion: rollout/v1
 name: demo
@@ -44,9 +45,9 @@ holdback: 25%
 false_rollback_budget: 1%
 steps:
   - set_weight: 25%
-  - bake: 4s
+  - bake: 3s
   - set_weight: 75%
-  - bake: 5s
+  - bake: 4s
 stages:
   - regions: [R3]
   - regions: [R1]
@@ -54,12 +55,12 @@ stages:
 checks:
   - {signal: errors, tolerance: 2}
   - {signal: latency, tolerance: 2}
-  - {signal: restarts}
-  - {signal: work_age, tolerance: 2}
+  - {signal: restarts, weight: 4}
+  - {signal: work_age, tolerance: 2, weight: 4}
   - {signal: oldest_age, limit: 60, no_data: ignore}
-judging: {interval: 1s, block: 2s, warmup: 1s, max_age: 5s, min_requests: 10}
+judging: {interval: 1s, block: 2s, warmup: 1s, max_age: 5s, min_requests: 5}
 guards:
-  crash_loop: {restarts: 3, within: 20s}
+  crash_loop: {restarts: 3, within: 10s}
   success: {below: 50%, for: 5s}
   silence: 10s
 watch: 4s
@@ -135,6 +136,8 @@ class World:
         """End one process as a crash would."""
         process = self._processes.pop(name)
         process.kill()
+        if process.stdin:
+            process.stdin.close()
         process.wait()
 
     def dead(self) -> list[str]:
@@ -215,6 +218,7 @@ class World:
         service = {
             "command": command,
             "instances": INSTANCES,
+            "max_unavailable": 2,
             "stalled": {"find": "/admin/stalled", "resume": "/admin/resume"},
             "environment": {
                 "MAIL_KEY_LIFETIME_S": str(KEY_LIFETIME_S),

@@ -130,9 +130,10 @@ def _intents_done(conn: Connection, rollout_id: str, ids: Sequence[str]) -> None
 
 
 def _settle_claims(conn: Connection, change: Change) -> None:
-    """A finished or queued rollout holds no region; any other takes what it claims, or is refused."""
+    """A rollout that is finished, queued or held untouched holds no region; any other takes what it claims, or is refused."""
     rollout = change.rollout
-    if rollout.finished or rollout.phase is Phase.QUEUED:
+    waits = rollout.phase in (Phase.QUEUED, Phase.HELD) and not rollout.touched
+    if rollout.finished or waits:
         conn.execute(_RELEASE, {"holder": rollout.id})
         return
     if not change.claim:

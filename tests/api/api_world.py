@@ -1,4 +1,4 @@
-"""A controller with real parts on a database file of its own, rollouts in any phase, and tokens of every role."""
+"""A controller with real parts on a database file of its own, rollouts in any phase, tokens of any role."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -4,8 +4,8 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi.routing import iter_route_contexts
 from api_world import OURS, ROLES, THEIRS, World
+from fastapi.routing import iter_route_contexts
 
 from api.deps import SESSION_COOKIE, declared_permission
 from rollout.access import ROLES as MAY
@@ -90,7 +90,9 @@ async def test_each_role_may_do_what_its_permissions_say_and_nothing_else(world:
     assert wrong == []
 
 
-@pytest.mark.parametrize("header", [None, "Bearer nonsense", "Basic YTpi", "Bearer rot_" + "a" * 51, "Bearer "])
+@pytest.mark.parametrize(
+    "header", [None, "Bearer nonsense", "Basic YTpi", "Bearer rot_" + "a" * 51, "Bearer "]
+)
 async def test_without_a_valid_token_every_route_answers_401(world: World, header: str | None) -> None:
     wrong = []
     async with world.http({"authorization": header} if header else {}) as client:
@@ -118,7 +120,9 @@ async def test_an_expired_token_is_refused(world: World) -> None:
     assert "expired" in answer.json()["detail"]
 
 
-async def test_a_revoked_token_is_refused_with_the_next_request(world: World, admin: httpx.AsyncClient) -> None:
+async def test_a_revoked_token_is_refused_with_the_next_request(
+    world: World, admin: httpx.AsyncClient
+) -> None:
     token, secret = await world.token("viewer")
     async with world.http({"authorization": f"Bearer {secret}"}) as client:
         assert (await client.get("/v1/whoami")).status_code == 200
@@ -152,7 +156,9 @@ async def test_a_foreign_rollout_is_answered_as_an_unknown_one(world: World, act
     async with await world.client("admin", services=[OURS]) as client:
         answers = []
         for rollout_id in ("ro_THEIRS", "ro_NOWHERE"):
-            answer = await client.post(f"/v1/rollouts/{rollout_id}/{act}", json=body, headers={"if-match": '"1"'})
+            answer = await client.post(
+                f"/v1/rollouts/{rollout_id}/{act}", json=body, headers={"if-match": '"1"'}
+            )
             answers.append((answer.status_code, answer.json()["detail"].replace(rollout_id, "…")))
     assert answers[0] == answers[1]
     assert answers[0][0] == 404

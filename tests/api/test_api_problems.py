@@ -89,7 +89,9 @@ async def test_a_length_that_lies_is_counted_all_the_same(admin: httpx.AsyncClie
 
 async def test_a_body_of_exactly_the_limit_is_read(admin: httpx.AsyncClient) -> None:
     body = json.dumps(START).encode()
-    answer = await admin.post("/v1/rollouts/plan", content=body + b" " * (MAX_BODY_BYTES - len(body)), headers=JSON)
+    answer = await admin.post(
+        "/v1/rollouts/plan", content=body + b" " * (MAX_BODY_BYTES - len(body)), headers=JSON
+    )
     assert answer.status_code == 200
 
 
@@ -196,7 +198,9 @@ async def _ask_failing(world: World, error: Exception) -> httpx.Response:
     _, secret = await world.token("admin")
     transport = httpx.ASGITransport(with_store(world, _Failing(world.store, error)))
     headers = {"authorization": f"Bearer {secret}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://testserver", headers=headers
+    ) as client:
         return await client.get("/v1/services")
 
 
@@ -260,7 +264,9 @@ async def test_every_answer_carries_the_security_headers(world: World, admin: ht
         ("", False),
     ],
 )
-async def test_the_trace_id_of_the_caller_is_kept_when_it_is_one(world: World, sent: str, taken: bool) -> None:
+async def test_the_trace_id_of_the_caller_is_kept_when_it_is_one(
+    world: World, sent: str, taken: bool
+) -> None:
     async with world.http({"traceparent": sent}) as client:
         trace_id = (await client.get("/livez")).headers["x-trace-id"]
     assert len(trace_id) == 32
@@ -289,7 +295,9 @@ def _codes_in(tree: ast.AST) -> Iterator[str]:
 def test_every_code_in_the_source_has_a_page() -> None:
     files = [path for folder in ("rollout", "api") for path in (REPOSITORY / folder).rglob("*.py")]
     found = {code for path in files for code in _codes_in(ast.parse(path.read_text(encoding="utf-8")))}
-    assert {"touched", "stale", "illegal-transition", "cross-site", "store"} <= found, "the search finds nothing"
+    assert {"touched", "stale", "illegal-transition", "cross-site", "store"} <= found, (
+        "the search finds nothing"
+    )
     assert found - set(PAGES) == set()
 
 

@@ -27,7 +27,11 @@ STANDARD = (REPOSITORY / "policies/standard.yaml").read_text(encoding="utf-8")
 async def test_a_service_is_declared_once_and_then_replaced(admin: httpx.AsyncClient) -> None:
     body = {"policy": "standard", "owners": ["ann"], "regions": ["R3", "R1"]}
     made = await admin.put("/v1/services/search", json=body)
-    assert (made.status_code, made.headers["etag"], made.headers["location"]) == (201, '"1"', "/v1/services/search")
+    assert (made.status_code, made.headers["etag"], made.headers["location"]) == (
+        201,
+        '"1"',
+        "/v1/services/search",
+    )
     again = await admin.put("/v1/services/search", json={"policy": "emergency"})
     assert (again.status_code, again.headers["etag"]) == (200, '"2"')
     assert again.json()["owners"] == [], "a declaration is the whole of it"
@@ -146,12 +150,21 @@ async def test_a_new_token_is_shown_once_and_works(world: World, admin: httpx.As
     assert_problem(await admin.delete("/v1/tokens/to_NONE"), 404, "not-found")
 
 
+def _bytes_in(directory: Path) -> bytes:
+    """Everything that is kept: the database and its side files."""
+    return b"".join(path.read_bytes() for path in directory.rglob("*") if path.is_file())
+
+
 async def test_no_answer_ever_holds_a_secret(
     world: World, admin: httpx.AsyncClient, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     secret = (await admin.post("/v1/tokens", json={"name": "canary", "role": "admin"})).json()["secret"]
     await world.put("ro_ONE")
-    paths = [path for path, methods in (await admin.get("/openapi.json")).json()["paths"].items() if "get" in methods]
+    paths = [
+        path
+        for path, methods in (await admin.get("/openapi.json")).json()["paths"].items()
+        if "get" in methods
+    ]
     assert len(paths) > 15
     async with world.http({"authorization": f"Bearer {secret}"}) as client:
         answers = [await client.get(p.format(id="ro_ONE", name=OURS, code="stale")) for p in paths]
@@ -159,7 +172,7 @@ async def test_no_answer_ever_holds_a_secret(
         answers.append(await client.get(f"/v1/rollouts?cursor={secret}"))
     assert [answer.url.path for answer in answers if secret in answer.text + str(answer.headers)] == []
     assert secret not in capsys.readouterr().out
-    stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    stored = _bytes_in(tmp_path)
     assert b"canary" in stored, "the database was not found, so this would prove nothing"
     assert secret.encode() not in stored
 
@@ -240,7 +253,9 @@ async def test_the_description_of_the_api_is_whole(admin: httpx.AsyncClient) -> 
     assert (found["openapi"][:3], found["info"]["version"]) == ("3.1", rollout.__version__)
     operations = [(p, m, o) for p, methods in found["paths"].items() for m, o in methods.items()]
     assert [p for p, _, o in operations if not o.get("description") or not o.get("tags")] == []
-    assert [p for p, _, o in operations if "application/problem+json" not in str(o["responses"]["default"])] == []
+    assert [
+        p for p, _, o in operations if "application/problem+json" not in str(o["responses"]["default"])
+    ] == []
     assert {tag for _, _, o in operations for tag in o["tags"]} <= {tag["name"] for tag in found["tags"]}
     listed = (await admin.get("/docs")).text
     assert [p for p, m, _ in operations if f"`{m.upper()} {p}`" not in listed] == []
@@ -266,7 +281,9 @@ class _Heart:
 
 
 @pytest.mark.parametrize(("run", "asked"), [(True, ["start", "stop"]), (False, [])])
-async def test_the_heart_beats_while_the_app_runs_when_asked(world: World, run: bool, asked: list[str]) -> None:
+async def test_the_heart_beats_while_the_app_runs_when_asked(
+    world: World, run: bool, asked: list[str]
+) -> None:
     heart: Any = _Heart()
     object.__setattr__(world.controller, "heartbeat", heart)
     app = create_app(world.controller, run_heartbeat=run)

@@ -178,7 +178,8 @@ async def test_a_hold_may_end_by_itself(
 
 
 @pytest.mark.parametrize(
-    "sent", [{"for": "soon"}, {"for": True}, {"for": 0}, {"for_s": True}, {"for_s": 0}, {"for": "1m", "for_s": 60}]
+    "sent",
+    [{"for": "soon"}, {"for": True}, {"for": 0}, {"for_s": True}, {"for_s": 0}, {"for": "1m", "for_s": 60}],
 )
 async def test_a_hold_of_no_length_is_refused(
     world: World, admin: httpx.AsyncClient, sent: dict[str, Any]
@@ -228,7 +229,9 @@ async def test_a_rejection_needs_no_version(world: World, admin: httpx.AsyncClie
 
 
 @pytest.mark.parametrize("act", ["hold", "rollback"])
-async def test_hold_and_rollback_need_no_version_and_honour_one(world: World, admin: httpx.AsyncClient, act: str) -> None:
+async def test_hold_and_rollback_need_no_version_and_honour_one(
+    world: World, admin: httpx.AsyncClient, act: str
+) -> None:
     await world.put("ro_ONE", phase=Phase.PROGRESSING, regions=touched())
     url = f"/v1/rollouts/ro_ONE/{act}"
     assert_problem(await admin.post(url, json=ACT, headers={"if-match": '"99"'}), 412, "stale")

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from rollout.core.model import Exposure, Phase
+from rollout.core.model import Phase
+from rollout.views import Exposure
 from tests.cli.conftest import Ran, StandIn, problem
 from tests.cli.views import ID, held, rolled_back, view
 
@@ -130,9 +131,7 @@ def test_list_as_json_is_one_object_with_its_cursor(run: Run, server: StandIn) -
 
 
 def test_an_id_of_two_rollouts_is_refused_with_what_the_server_says(run: Run, server: StandIn) -> None:
-    server.answers["GET /v1/rollouts/ro_0"] = problem(
-        409, "ambiguous", "More than one rollout begins with ro_0."
-    )
+    server.answers["GET /v1/rollouts/ro_0"] = problem(409, "ambiguous", "More than one begins with ro_0.")
     ran = run("status", "ro_0")
     assert ran.code == 2
-    assert "More than one rollout begins" in ran.err
+    assert "More than one begins" in ran.err

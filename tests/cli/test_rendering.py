@@ -4,7 +4,7 @@ import io
 
 from rollout.cli import render, render_plan
 from rollout.cli.session import console
-from rollout.core.model import Hold, Phase, VerdictKind
+from rollout.core.model import Hold, Obligation, ObligationKind, ObligationState, Phase, VerdictKind
 from rollout.views import StageView
 from tests.cli.views import ID, at, baking, check, event, plan, rolled_back, view
 
@@ -45,10 +45,11 @@ def test_status_leaves_passing_checks_to_why() -> None:
     assert "      ✔ R3 restarts 0" in drawn(render.why(shown))
 
 
-def test_status_says_how_much_more_an_undecided_check_needs() -> None:
+def test_status_names_the_undecided_and_why_says_how_much_more_each_needs() -> None:
     open_check = check(VerdictKind.UNDECIDED, text="R3 failed requests 0.30 %", needs="788 requests")
     shown = view(stages=(StageView(name="R3", regions=(baking(checks=(open_check,)),)),))
-    assert "      ? R3 failed requests 0.30 % (needs 788 requests)" in drawn(render.status(shown))
+    assert "      ? not decided yet: failed requests" in drawn(render.status(shown))
+    assert "      ? R3 failed requests 0.30 % (needs 788 requests)" in drawn(render.why(shown))
 
 
 def test_status_names_what_blocks_but_does_not_repeat_the_reason() -> None:
@@ -75,6 +76,33 @@ def test_an_event_is_one_line() -> None:
     assert lines == ["18:20:07 ◐ R3 pending → deploying  25 % of R3 is ordered."]
 
 
+def test_an_event_that_moved_nothing_is_its_sentence_alone() -> None:
+    lines = drawn(render.event(event(7, "progressing", "progressing", "R3 passed; R1 is next.", None)))
+    assert lines == ["18:20:07 ◐ R3 passed; R1 is next."]
+
+
+def test_what_is_owed_until_the_same_time_is_one_line() -> None:
+    owed = tuple(
+        Obligation(
+            id=name,
+            rollout_id=ID,
+            service="mail-sender",
+            region=name,
+            kind=ObligationKind.WATCH,
+            state=state,
+            since=at(0),
+            until=at(3600),
+        )
+        for name, state in (
+            ("R3", ObligationState.OPEN),
+            ("R1", ObligationState.OPEN),
+            ("R2", ObligationState.MET),
+        )
+    )
+    lines = [line for line in drawn(render.status(view(obligations=owed))) if "owed" in line]
+    assert lines == ["  owed     watch in R3, R1 until 2026-11-21 19:20:00 UTC (open)"]
+
+
 def test_plan_has_clock_times_and_what_each_bake_detects() -> None:
     assert drawn(render_plan.plan(plan())) == [
         (
@@ -84,7 +112,7 @@ def test_plan_has_clock_times_and_what_each_bake_detects() -> None:
         "  R3, R1  back to 1.1.0, nothing",
         "    18:20  25 %",
         "    18:21  bake 6 h",
-        "             failed requests: ×2.1",
+        "           detects failed requests: ×2.1",
         "    11-22 00:21  approval by 1",
         "  watched until 11-22 06:21",
         "  checks: failed requests, restarts",

@@ -10,10 +10,11 @@ from page_app import Stage
 
 @dataclass(slots=True)
 class Served:
-    """A stage and where it is served."""
+    """A stage, where it is served, and the secret of an admin's token."""
 
     stage: Stage
     url: str
+    secret: str
     _server: uvicorn.Server
     _thread: threading.Thread
 
@@ -29,17 +30,20 @@ def serve() -> Served:
     listener.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     stage = Stage(public_url=url)
-    config = uvicorn.Config(stage.app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        stage.app, log_level="error", lifespan="off", ws="none", timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
-    ready = threading.Event()
+    ready, secrets = threading.Event(), list[str]()
     original = server.startup
 
     async def startup(sockets: list[socket.socket] | None = None) -> None:
         await original(sockets)
+        secrets.append(await stage.secret())
         ready.set()
 
     server.startup = startup  # type: ignore[method-assign]
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     assert ready.wait(10), "the server did not start within 10 s"
-    return Served(stage, url, server, thread)
+    return Served(stage, url, secrets[0], server, thread)

@@ -36,8 +36,8 @@ TITLES = {"R3": "APAC", "R1": "Europe", "R2": "North America"}
 HARM = (
     "R3 failed requests 4.10 % against 0.39 % (×10.5) on instances beside it in R3; since 03:02:10 UTC; "
     "R3 requests slower than 250 ms 31.20 % against 2.05 % (×15.2) on instances beside it in R3; since "
-    "03:02:40 UTC; R3 sends past their age limit 12.00 % against 0.80 % (×15.0) on instances beside it in R3, "
-    "and 1 more. Evidence e^9.3, acts at e^5.8."
+    "03:02:40 UTC; R3 sends past their age limit 12.00 % against 0.80 % (×15.0) on instances beside it in "
+    "R3, and 1 more. Evidence e^9.3, acts at e^5.8."
 )
 
 

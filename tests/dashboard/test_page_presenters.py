@@ -81,7 +81,7 @@ def test_the_strip_has_shape_and_words_for_each_region() -> None:
 
 
 def test_a_baking_lane_says_how_far_it_is_and_when_it_ends() -> None:
-    lane = presenters.lane(rollout(Phase.PROGRESSING).regions[0], NOW)
+    lane = presenters.lane(rollout(Phase.PROGRESSING).regions[0], Phase.PROGRESSING, NOW)
     assert lane.bake is not None
     assert (lane.bake.value, lane.bake.of, lane.bake.words) == (528, 900, "8 min 48 s of 15 min")
     assert lane.bake_ends == NOW + timedelta(seconds=372)
@@ -89,14 +89,22 @@ def test_a_baking_lane_says_how_far_it_is_and_when_it_ends() -> None:
 
 
 def test_an_untouched_lane_lists_all_its_steps() -> None:
-    assert presenters.lane(region("R1", RegionPhase.PENDING), NOW).next == "75 % → bake 15 min → passed"
+    lane = presenters.lane(region("R1", RegionPhase.PENDING), Phase.PROGRESSING, NOW)
+    assert lane.next == "75 % → bake 15 min → passed"
+
+
+@pytest.mark.parametrize(
+    "phase", [Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED, Phase.ROLLED_BACK, Phase.REJECTED]
+)
+def test_an_untouched_lane_promises_nothing_once_the_release_is_stopped(phase: Phase) -> None:
+    assert presenters.lane(region("R1", RegionPhase.PENDING), phase, NOW).next == ""
 
 
 def test_a_bake_past_its_time_is_full_and_has_no_end() -> None:
     baking = rollout(Phase.PROGRESSING).regions[0]
     assert baking.bake is not None
     late = replace(baking, bake=replace(baking.bake, elapsed_s=1000))
-    lane = presenters.lane(late, NOW)
+    lane = presenters.lane(late, Phase.PROGRESSING, NOW)
     assert lane.bake is not None
     assert (lane.bake.value, lane.bake_ends) == (900, None)
 
@@ -105,7 +113,7 @@ def test_a_bake_past_its_time_is_full_and_has_no_end() -> None:
     "phase", [RegionPhase.RESTORING, RegionPhase.UNREACHABLE, RegionPhase.RESTORE_FAILED]
 )
 def test_a_lane_that_goes_back_says_to_what_and_shows_no_weight(phase: RegionPhase) -> None:
-    lane = presenters.lane(region("R3", phase), NOW)
+    lane = presenters.lane(region("R3", phase), Phase.ROLLING_BACK, NOW)
     assert (lane.next, lane.weight) == ("read back on 1.1.0", "")
 
 

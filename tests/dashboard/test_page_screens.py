@@ -67,9 +67,7 @@ async def test_a_viewer_sees_everything_and_no_button(stage: Stage) -> None:
     async with await stage.logged_in("viewer", "vic") as client:
         page = (await client.get(f"/rollouts/{ID}")).text
     assert "act-" not in page
-    assert "vic is viewer. To hold, rollback, ask somebody who is approver or admin." in text_of(
-        page
-    ).replace("deployer or ", "")
+    assert "To hold, rollback, ask somebody who is deployer or approver or admin." in text_of(page)
 
 
 async def test_answers_are_sealed(stage: Stage, admin: httpx.AsyncClient) -> None:
@@ -217,10 +215,9 @@ async def test_a_stopped_service_links_to_what_stopped_it(stage: Stage, admin: h
 def _hostile() -> object:
     """A rollout in which every text is hostile."""
     bad = check(
-        "errors",
+        EVIL,
         VerdictKind.FAIL,
         region=EVIL,
-        signal=EVIL,
         title=EVIL,
         needs=EVIL,
         guard=EVIL,
@@ -299,7 +296,7 @@ async def test_hostile_text_in_every_field_stays_text(
     page = (await admin.get(path)).text
     assert "<script>alert" not in page
     assert "<img" not in page
-    assert "49" not in re.findall(r"[^{}]*{{7\*7}}|49", page), "text is never rendered as a template"
+    assert "{{7*7}}" in page, "text is never rendered as a template"
     assert page.count("&lt;script&gt;") >= 4
     scripts = [attrs for tag, attrs in Seen(page).tags if tag == "script"]
     assert scripts == [{"src": "/static/live.js", "defer": None}]

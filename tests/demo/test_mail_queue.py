@@ -149,6 +149,8 @@ def test_who_finishes_a_resumed_send_is_not_blamed_for_its_age(region: Region) -
     region.queue.resume([(str(send), "k")])
     region.queue.claim(GOOD, "t")
     assert region.queue.unfinished(GOOD) == (1, 0.0)
+    assert region.queue.newly_late(GOOD, LATE_S) == 0
+    assert region.queue.totals(LATE_S)["late"] == 1
     assert region.queue.deliver(send, "t", LATE_S) is Delivery.DONE
 
 
@@ -158,13 +160,6 @@ def test_depth_and_age_are_of_the_own_slot_and_version(region: Region) -> None:
     region.send(BAD)
     assert region.queue.unfinished(BAD) == (2, 7.0)
     assert region.queue.unfinished(GOOD) == (0, 0.0)
-
-
-def test_the_first_start_of_a_version_is_remembered(region: Region) -> None:
-    assert region.queue.first_started_at("1.2.0") == 1000.0
-    region.at += 50
-    assert region.queue.first_started_at("1.2.0") == 1000.0
-    assert region.queue.first_started_at("1.2.1") == 1050.0
 
 
 def test_a_slot_runs_as_long_as_its_lock_is_held(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_after_a_change_of_weight_a_pass_must_be_earned_by_what_runs_now():
     changed = hold_off(passed, at(3660))
     verdict = only(judge(PLAN, {"R3": changed}, at(3610)))
     assert verdict.kind is VerdictKind.UNDECIDED
-    assert verdict.note.startswith("not judged before 13:01:00 UTC")
+    assert verdict.note.startswith("not judged yet")
 
 
 def test_a_pass_is_taken_back_when_harm_begins():

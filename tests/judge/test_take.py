@@ -23,7 +23,6 @@ junk_numbers = st.sampled_from(
         (math.nan, 10.0),
         (math.inf, math.inf),
         (-1.0, 10.0),
-        (11.0, 10.0),
         (1.0, -5.0),
         (1.0, 0.0),
         (0.0, math.nan),

@@ -286,6 +286,14 @@ async def test_an_order_is_written_once_and_its_key_is_remembered(region: Region
     assert (ordered.key, ordered.rolling, versions(ordered.slots)) == ("two", True, "2.0 2.0 1.0")
 
 
+async def test_a_lower_generation_leaves_the_order_as_it_is(region: Region) -> None:
+    await region.deployer.apply("newer", deploy(50, generation=7))
+    before = (region.directory / "mail" / "desired.json").read_bytes()
+    with pytest.raises(PermanentError, match="Generation 6 of late is lower than 7 of newer"):
+        await region.deployer.apply("late", deploy(100, generation=6))
+    assert (region.directory / "mail" / "desired.json").read_bytes() == before
+
+
 async def test_a_restore_changes_all_slots_at_once(region: Region) -> None:
     await region.ask(Kind.RESTORE, version="1.0", generation=3)
     ordered = RegionFiles(region.directory).desired("mail")

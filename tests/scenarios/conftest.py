@@ -1,7 +1,7 @@
 """A fresh world for every scenario."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,4 +23,12 @@ def world(tmp_path: Path) -> Iterator[World]:
     """Three regions, one controller, real store."""
     store = new_store(tmp_path)
     yield World(store)
+    store.close()
+
+
+@pytest.fixture
+def make_world(tmp_path: Path) -> Iterator[Callable[[Mapping[str, object]], World]]:
+    """A world whose standard policy differs in the given keys."""
+    store = new_store(tmp_path)
+    yield lambda policy: World(store, policy)
     store.close()

@@ -14,6 +14,7 @@ from rollout.core.model import (
     Phase,
     Plugin,
     Region,
+    RegionPhase,
     Release,
     Rollout,
     Service,
@@ -64,6 +65,8 @@ POLICY = {
         "queue": "1h",
     },
 }
+QUICK = {"steps": [{"set_weight": 75}, {"bake": "6s"}]}
+ONE = {**QUICK, "stages": [{"regions": ["R3"]}]}  # the shortest way
 Health = Mapping[str, tuple[float, float]]  # signal → (value, exposure) each second
 HEALTHY: Health = {"errors": (0.0, 50.0), "restarts": (0.0, 4 / 3600)}
 FAILING: Health = {"errors": (15.0, 50.0), "restarts": (0.0, 4 / 3600)}
@@ -72,7 +75,7 @@ FAILING: Health = {"errors": (15.0, 50.0), "restarts": (0.0, 4 / 3600)}
 class World:
     """Three regions in memory, one controller, and a clock that a test moves."""
 
-    def __init__(self, store: Store, policy: Mapping[str, object] = {}) -> None:  # noqa: B006 - read only
+    def __init__(self, store: Store, policy: Mapping[str, object] = {}) -> None:
         self.store = store
         self.clock = ManualClock(START)
         self.health: dict[tuple[str, str], Health] = {}  # (region, version) → numbers; HEALTHY else
@@ -108,6 +111,20 @@ class World:
     def given_harm(self, region: str, version: str, health: Health = FAILING) -> None:
         """From now on `version` is bad in `region`."""
         self.health[region, version] = health
+
+    async def given_baking(self, version: str, region: str = "R3", **start: Any) -> str:
+        """A rollout of `version` that bakes in `region`, over a known good 1.0.0; its id."""
+        await self.given_known_good()
+        rollout_id = await self.start(version, **start)
+        await self.until_region(rollout_id, region, RegionPhase.BAKING)
+        return rollout_id
+
+    async def given_succeeded(self, version: str = "1.1.0") -> str:
+        """A rollout of `version` that passed everywhere and is watched; its id."""
+        await self.given_known_good()
+        rollout_id = await self.start(version)
+        await self.until(rollout_id, Phase.SUCCEEDED)
+        return rollout_id
 
     # ------------------------------------------------------------------ when
 

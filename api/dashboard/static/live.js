@@ -1,7 +1,6 @@
 // Keeps the page as fresh as the server: every 2 s it asks for the same page's <main> and changes only what
 // differs, so that focus, scroll, open parts and half-typed text stay. Without it the page works, slower.
 "use strict";
-
 const EVERY = 2000; // ms between two looks
 const OLD = 10000; // ms without a good answer before the page calls itself STALE
 const main = () => document.getElementById("main");
@@ -10,14 +9,15 @@ const stale = document.getElementById("stale");
 let good = performance.now(); // of the last good answer
 let ahead = Date.parse(main().dataset.now) - Date.now(); // of the server's clock
 let trouble = "";
+let over = false; // the session, so that no later look can help
+let waiting = 0; // the timer of the next look; 0 while one is under way
 
 const span = (s) => {
   const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
   const whole = Math.max(0, Math.round(s));
   const at = units.findIndex(([size]) => whole >= size);
   if (at < 0) return "0 s";
-  const [size, name] = units[at];
-  const next = units[at + 1];
+  const [[size, name], next] = [units[at], units[at + 1]];
   const rest = next ? Math.floor((whole % size) / next[0]) : 0;
   return `${Math.floor(whole / size)} ${name}` + (rest ? ` ${rest} ${next[1]}` : "");
 };
@@ -28,10 +28,11 @@ const write = (node, text) => { if (node.textContent !== text) node.textContent 
 function times(root) {
   for (const node of root.querySelectorAll("time[data-local]")) {
     const at = new Date(node.dateTime);
-    const utc = at.toISOString();
+    const utc = at.toISOString().slice(11, 19);
     const own = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
-    const day = at.toDateString() === new Date().toDateString() ? "" : ` ${utc.slice(0, 10)}`;
-    write(node, at.getTimezoneOffset() ? `${own} (${utc.slice(11, 19)} UTC)${day}` : `${utc.slice(11, 19)} UTC${day}`);
+    const today = new Date(Date.now() + ahead).toDateString() === at.toDateString();
+    const day = today ? "" : `${at.toLocaleDateString("sv-SE")} `; // as 2026-11-21
+    write(node, day + (at.getTimezoneOffset() ? `${own} (${utc} UTC)` : `${utc} UTC`));
   }
   for (const node of root.querySelectorAll("time[data-countdown]")) {
     const left = (Date.parse(node.dateTime) - Date.now() - ahead) / 1000;
@@ -83,29 +84,37 @@ function show(text) {
 }
 
 async function look() {
+  waiting = 0;
   try {
     const signal = AbortSignal.timeout(8000);
     const answer = await fetch(location.href, { headers: { "X-Fragment": "1" }, redirect: "manual", cache: "no-store", signal });
-    if (answer.type === "opaqueredirect") throw new Error("the session is over: reload to log in again");
+    over = answer.type === "opaqueredirect";
+    if (over) throw new Error("the session is over: reload to log in again");
     if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
     show(await answer.text());
     trouble = "";
   } catch (error) {
     trouble = error instanceof TypeError || error.name === "TimeoutError" ? "the server does not answer" : error.message;
   }
-  setTimeout(look, document.hidden ? 5 * EVERY : EVERY);
+  waiting = setTimeout(look, document.hidden ? 5 * EVERY : EVERY);
+  tick();
 }
 
 function tick() {
   const old = performance.now() - good;
-  const isStale = old > OLD && !document.hidden;
+  const isStale = over || (old > OLD && !document.hidden);
   write(live, isStale ? "▲ STALE" : `● live, ${Math.floor(old / 1000)} s ago`);
-  if (isStale) write(stale, `▲ STALE: ${trouble || "no answer"}. What you see is older than ${span(Math.floor(old / 10000) * 10)}.`);
+  const age = old > OLD ? ` What you see is older than ${span(Math.floor(old / OLD) * OLD / 1000)}.` : "";
+  if (isStale) write(stale, `▲ STALE: ${trouble || "no answer"}.${age}`);
   if (stale.hidden === isStale) stale.hidden = !isStale;
   times(document);
 }
 
-document.addEventListener("visibilitychange", tick);
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden || !waiting) return;
+  clearTimeout(waiting);
+  look();
+});
 tick();
 setInterval(tick, 1000);
-setTimeout(look, EVERY);
+waiting = setTimeout(look, EVERY);

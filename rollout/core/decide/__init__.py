@@ -10,11 +10,12 @@ from datetime import datetime
 from rollout.core import reason as say
 from rollout.core.decide import back, forward, intents, owed
 from rollout.core.decide.draft import Decision, Draft, Facts
+from rollout.core.decide.forward import in_the_way
 from rollout.core.machine import PHASES, Trigger
 from rollout.core.model import ObligationKind, Phase, Rollout
 from rollout.core.plan import Plan
 
-__all__ = ["Decision", "Facts", "decide"]
+__all__ = ["Decision", "Facts", "decide", "in_the_way"]
 
 MOVES_AT_ONCE = 12  # more phases than any look can pass; a guard against going in circles
 

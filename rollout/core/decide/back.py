@@ -7,7 +7,7 @@ from datetime import datetime
 from rollout.core import reason as say
 from rollout.core.actions import Action, ActionRecord
 from rollout.core.decide.draft import Draft
-from rollout.core.decide.owed import owe_recovery
+from rollout.core.decide.owed import owe_recovery, taken_over_by
 from rollout.core.machine import RegionTrigger, Trigger
 from rollout.core.model import (
     CONTROLLER,
@@ -27,6 +27,7 @@ from rollout.core.model import (
 
 POLL_S = 1.0  # how often a rollback that waits is looked at; its actions wake it earlier
 RESTORE_AGAIN_AFTER = 5  # read-backs that do not show the known good before it is ordered again
+READ_ON_S = 15.0  # between readings of a region that people must mend
 _BACK = (RegionPhase.RESTORING, RegionPhase.UNREACHABLE, RegionPhase.RESTORE_FAILED)
 
 
@@ -41,7 +42,7 @@ def roll_back(
 ) -> None:
     """Decide to go back in every touched region where this release still is what runs."""
     late = draft.phase is Phase.SUCCEEDED
-    regions = _still_ours(draft)
+    regions = still_ours(draft)
     draft.move(
         trigger,
         reason,
@@ -60,10 +61,20 @@ def roll_back(
     draft.rolled_back = ending is not Outcome.SUPERSEDED
     _drop_promotions(draft)
     for region in regions:
-        if region.phase is not RegionPhase.RESTORED:
-            restore(draft, region, reason)
+        restore(draft, region, reason)
     names = ", ".join(region.region for region in regions)
     draft.notify(f"{draft.rollout.release.service}: rolling back {names}. {reason.text}")
+
+
+def try_again(draft: Draft, reason: Reason, actor: str) -> None:
+    """A person asks again after a failed rollback: what failed is ordered anew, the best known good first."""
+    draft.move(Trigger.ROLLBACK, reason, actor)
+    for region in draft.rollout.regions:
+        if region.phase is RegionPhase.RESTORE_FAILED:
+            anew = replace(region, tried=(), back_to=None)
+            target = way_back(draft, anew) or region.back_to
+            draft.set_region(region.region, tried=(), back_to=target)
+            restore(draft, draft.rollout.region(region.region), reason)
 
 
 def restore(draft: Draft, region: RegionRollout, reason: Reason) -> None:
@@ -78,6 +89,8 @@ def restore(draft: Draft, region: RegionRollout, reason: Reason) -> None:
     draft.claim.add(region.region)
     generation = draft.raise_generation(region.region)
     draft.move_region(region.region, RegionTrigger.RESTORE, reason, back_to=target, judge_from=None)
+    if target != region.back_to:  # another target has the whole deadline for itself
+        draft.set_region(region.region, since=draft.now)
     collect_s = draft.plan.deadlines.collect
     order = Action(
         kind=Kind.COLLECT,
@@ -119,7 +132,7 @@ def keep_going_back(draft: Draft) -> None:
     """Follow every region on its way back; end when all were read back, or say that one cannot."""
     for region in draft.rollout.regions:
         if region.phase in _BACK:
-            _follow(draft, region)
+            _follow(draft, region.region)
     touched = [r for r in draft.rollout.touched if r.phase is not RegionPhase.PASSED]
     if all(region.phase is RegionPhase.RESTORED for region in touched):
         _all_restored(draft)
@@ -180,14 +193,11 @@ def _verified(draft: Draft, region: RegionRollout) -> int:
     )
 
 
-def _still_ours(draft: Draft) -> tuple[RegionRollout, ...]:
-    """Touched regions, without those that a newer release has taken over since."""
-    lost = {
-        o.region
-        for o in draft.obligations
-        if o.kind is ObligationKind.WATCH and o.state is ObligationState.TAKEN_OVER
-    }
-    return tuple(region for region in draft.rollout.touched if region.region not in lost)
+def still_ours(draft: Draft) -> tuple[RegionRollout, ...]:
+    """Touched regions, without those that a newer release has taken over after this one succeeded."""
+    if draft.phase is not Phase.SUCCEEDED:
+        return draft.rollout.touched
+    return tuple(region for region in draft.rollout.touched if not taken_over_by(draft, region))
 
 
 def _hold_newer(draft: Draft, reason: Reason) -> None:
@@ -245,12 +255,15 @@ def _no_way_back(draft: Draft, region: RegionRollout, reason: Reason) -> None:
     draft.notify(text, urgent=True)
 
 
-def _follow(draft: Draft, region: RegionRollout) -> None:
-    newest = draft.newest(region.region, Kind.RESTORE, Kind.VERIFY)
-    if newest is None:
-        return
-    if newest.open:
-        _still_under_way(draft, region, newest)
+def _follow(draft: Draft, name: str) -> None:
+    newest = draft.newest(name, Kind.RESTORE, Kind.VERIFY)
+    if newest is not None:
+        _note_reachable(draft, draft.rollout.region(name), newest)
+    region = draft.rollout.region(name)
+    if newest is None:  # nothing is on its way: ask what runs
+        order_verify(draft, region)
+    elif newest.open:
+        _check_deadline(draft, region, newest)
     elif newest.action.kind is Kind.RESTORE and newest.state is ActionState.FAILED:
         _next_known_good(draft, region, newest)
     elif newest.action.kind is Kind.RESTORE:
@@ -259,8 +272,11 @@ def _follow(draft: Draft, region: RegionRollout) -> None:
         _read_back(draft, region, newest)
 
 
-def _still_under_way(draft: Draft, region: RegionRollout, record: ActionRecord) -> None:
-    if record.unreachable_since and region.phase is RegionPhase.RESTORING:
+def _note_reachable(draft: Draft, region: RegionRollout, record: ActionRecord) -> None:
+    """Say when a region stops answering, and when it has answered again."""
+    silent = record.open and record.unreachable_since is not None
+    answered = record.state is ActionState.SUCCEEDED or record.action.kind is Kind.RESTORE or record.open
+    if silent and region.phase is RegionPhase.RESTORING:
         reason = say.plain(
             "rollback.unreachable",
             f"{region.region} does not answer: {record.result.message} Its restore is tried until it does.",
@@ -268,64 +284,93 @@ def _still_under_way(draft: Draft, region: RegionRollout, record: ActionRecord) 
         )
         draft.move_region(region.region, RegionTrigger.UNREACHABLE, reason)
         draft.notify(reason.text, urgent=True)
-    elif not record.unreachable_since and region.phase is RegionPhase.UNREACHABLE:
+    elif not silent and record.attempts and answered and region.phase is RegionPhase.UNREACHABLE:
         draft.move_region(
             region.region,
             RegionTrigger.REACHABLE,
             say.plain("rollback.reachable", f"{region.region} answers again.", region=region.region),
         )
-    waited = (draft.now - record.recorded_at).total_seconds()
-    if waited > draft.plan.deadlines.restore and region.phase is RegionPhase.RESTORING:
-        reason = say.plain(
-            "rollback.overdue",
-            f"{region.region} is not back after {say.span(waited)} (limit "
-            f"{say.span(draft.plan.deadlines.restore)}): {record.result.message or 'no answer yet.'} "
-            "It is tried on; look at the region now.",
-            region=region.region,
-        )
-        draft.move_region(region.region, RegionTrigger.RESTORE_FAILED, reason)
+
+
+def _check_deadline(draft: Draft, region: RegionRollout, record: ActionRecord) -> bool:
+    """A region that answers and is not back in time has failed; whatever is under way goes on."""
+    waited = (draft.now - region.since).total_seconds()
+    if region.phase is not RegionPhase.RESTORING or waited <= draft.plan.deadlines.restore:
+        return False
+    reason = say.plain(
+        "rollback.overdue",
+        f"{region.region} is not back after {say.span(waited)} (limit "
+        f"{say.span(draft.plan.deadlines.restore)}): {record.result.message or 'no answer yet.'} "
+        "It is still read back; look at the region now.",
+        region=region.region,
+    )
+    draft.move_region(region.region, RegionTrigger.RESTORE_FAILED, reason)
+    return True
 
 
 def _next_known_good(draft: Draft, region: RegionRollout, record: ActionRecord) -> None:
     """A restore that failed is not repeated: the known good before it is tried, once each."""
-    tried = (*region.tried, record.action.version)
-    draft.set_region(region.region, tried=tried)
-    if (
-        region.phase is RegionPhase.RESTORE_FAILED
-        and way_back(draft, draft.rollout.region(region.region)) is None
-    ):
+    if record.action.version not in region.tried:
+        draft.set_region(region.region, tried=(*region.tried, record.action.version))
+        region = draft.rollout.region(region.region)
+    if region.phase is RegionPhase.RESTORE_FAILED and way_back(draft, region) is None:
+        order_verify(draft, region, READ_ON_S)  # people mend it by hand now; see when they have
         return
     reason = say.plain(
         "rollback.fallback",
         f"{region.region} could not be restored to {record.action.version}: {record.result.message}",
         region=region.region,
     )
-    if region.phase is RegionPhase.UNREACHABLE:
-        draft.move_region(region.region, RegionTrigger.REACHABLE, reason)
     restore(draft, region, reason)
 
 
 def _read_back(draft: Draft, region: RegionRollout, record: ActionRecord) -> None:
     running = record.result.running
-    good = region.back_to.release.version if region.back_to else ""
     if record.state is ActionState.SUCCEEDED:
         draft.set_region(region.region, running=running, running_at=record.ended_at)
-    if record.state is ActionState.SUCCEEDED and reads_back(running, good, None, 100):
-        took = (draft.now - (draft.rollout.decided_at or draft.now)).total_seconds()
-        reason = say.plain(
-            "rollback.restored",
-            f"{region.region} was read back on {good}, {sum(running.values())} instances, "
-            f"{say.span(took)} after the decision.",
-            region=region.region,
-        )
-        draft.move_region(region.region, RegionTrigger.RESTORED, reason, restored_at=draft.now, weight=0)
-        owe_recovery(draft, region)
+        found = next((good for good in _accepted(draft, region) if _runs_only(running, good)), None)
+        if found is not None:
+            _restored(draft, region, running, found)
+            return
+    if _check_deadline(draft, region, record):
+        region = draft.rollout.region(region.region)
+    shown = ", ".join(f"{n} × {v}" for v, n in sorted(running.items())) or "nothing"
+    wanted = region.back_to.release.version if region.back_to else "a known good release"
+    text = f"{region.region} was restored and still shows {shown} instead of {wanted}: restoring again."
+    again = say.plain("rollback.not_read_back", text, region=region.region)
+    target = way_back(draft, region)
+    if region.phase is RegionPhase.RESTORE_FAILED and target not in (None, region.back_to):
+        restore(draft, region, again)  # somebody has adopted another release meanwhile
     elif _verified(draft, region) >= RESTORE_AGAIN_AFTER and region.phase is RegionPhase.RESTORING:
-        shown = ", ".join(f"{n} × {v}" for v, n in sorted(running.items())) or "nothing"
-        text = f"{region.region} was restored and still shows {shown} instead of {good}: restoring again."
-        restore(draft, region, say.plain("rollback.not_read_back", text, region=region.region))
+        restore(draft, region, again)
     else:
         order_verify(draft, region, verify_again_in(draft, region))
+
+
+def _accepted(draft: Draft, region: RegionRollout) -> tuple[KnownGood, ...]:
+    """What ends the way back: its target; where restoring failed and people help, any known good."""
+    helped = region.phase is RegionPhase.RESTORE_FAILED
+    others = draft.facts.known_good.get(region.region, ()) if helped else ()
+    bad = draft.rollout.release.version
+    return tuple(good for good in (region.back_to, *others) if good and good.release.version != bad)
+
+
+def _runs_only(running: Mapping[str, int], good: KnownGood) -> bool:
+    return reads_back(running, good.release.version, None, 100)
+
+
+def _restored(draft: Draft, region: RegionRollout, running: Mapping[str, int], good: KnownGood) -> None:
+    took = (draft.now - (draft.rollout.decided_at or draft.now)).total_seconds()
+    reason = say.plain(
+        "rollback.restored",
+        f"{region.region} was read back on {good.release.version}, {sum(running.values())} instances, "
+        f"{say.span(took)} after the decision.",
+        region=region.region,
+    )
+    draft.move_region(
+        region.region, RegionTrigger.RESTORED, reason, restored_at=draft.now, weight=0, back_to=good
+    )
+    owe_recovery(draft, region)
 
 
 def _all_restored(draft: Draft) -> None:

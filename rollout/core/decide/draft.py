@@ -54,7 +54,7 @@ class Decision:
     `rollout` is the new state; its `version` is the one that was read, and the write is refused with
     StaleWrite unless the row still has it. The store raises `version` by one. `claim` makes this rollout
     the holder of the named regions (Conflict when another has one; a rollback takes those that another
-    rollout has not touched); a finished rollout holds none.
+    rollout has not touched); a rollout that is finished, queued or held untouched holds none.
     """
 
     rollout: Rollout
@@ -140,11 +140,11 @@ class Draft:
             self.set(finished_at=self.now)
 
     def move_region(self, region: str, trigger: RegionTrigger, reason: Reason, **changes: Any) -> None:
-        """Move one region. Raises IllegalTransition."""
+        """Move one region. Raises IllegalTransition. `since` stays where the phase does."""
         old = self.rollout.region(region)
         to = advance_region(region, old.phase, trigger)
         self._record(region, old.phase, to, trigger, CONTROLLER, reason)
-        self.set_region(region, phase=to, since=self.now, **changes)
+        self.set_region(region, phase=to, since=old.since if to is old.phase else self.now, **changes)
 
     def set(self, **changes: Any) -> None:
         """Change the rollout without a transition of its phase."""
@@ -167,10 +167,13 @@ class Draft:
     def order(
         self, action: Action, *, delay_s: float = 0.0, after: ActionRecord | None = None
     ) -> ActionRecord:
-        """Record an action under the newest transition."""
+        """Record an action under the newest transition.
+
+        Only the newest actions are known here, so the index follows the highest and not their number.
+        """
         prefix = f"{self.rollout.id}/{self.rollout.transitions}/"
-        taken = (*self.facts.actions, *self.actions)
-        index = sum(record.key.startswith(prefix) for record in taken)
+        taken = [r.key for r in (*self.facts.actions, *self.actions) if r.key.startswith(prefix)]
+        index = max((int(key.removeprefix(prefix)) for key in taken), default=-1) + 1
         due = self.now + timedelta(seconds=delay_s)
         record = ActionRecord(
             key=f"{prefix}{index}",
@@ -187,8 +190,9 @@ class Draft:
     def drop(self, record: ActionRecord) -> None:
         """Take back an action that nobody wants any more."""
         if record in self.actions:
-            self.actions.remove(record)
-        self.dropped.add(record.key)
+            self.actions.remove(record)  # was never recorded, and its key may be used again
+        else:
+            self.dropped.add(record.key)
 
     def notify(self, text: str, *, urgent: bool = False) -> None:
         """Tell people, through the outbox."""

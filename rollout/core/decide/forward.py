@@ -22,6 +22,7 @@ from rollout.core.model import (
     Reason,
     RegionPhase,
     RegionRollout,
+    Rollout,
     SignalKind,
     Verdict,
     VerdictKind,
@@ -45,8 +46,8 @@ def hold(draft: Draft, trigger: Trigger, reason: Reason) -> None:
 def wait_in_queue(draft: Draft) -> None:
     """Begin when no older rollout of the service holds one of our regions."""
     stopped = draft.facts.stopped_at
-    ahead = ahead_of(draft)
-    waited = (draft.now - draft.rollout.created_at).total_seconds()
+    ahead = in_the_way(draft.rollout, draft.facts.others)
+    waited = (draft.now - draft.rollout.since).total_seconds()
     asked = draft.rollout.resumed_at or draft.rollout.created_at
     if stopped and asked < stopped:
         text = (
@@ -60,7 +61,7 @@ def wait_in_queue(draft: Draft) -> None:
         draft.move(Trigger.BEGIN, say.plain("preflight", text))
     elif waited > draft.plan.deadlines.queue:
         text = (
-            f"Waited {say.span(waited)} for {ahead[0]} (limit {say.span(draft.plan.deadlines.queue)}). "
+            f"Waited {say.span(waited)} for {ahead[0].id} (limit {say.span(draft.plan.deadlines.queue)}). "
             "End that rollout and resume this one, or cancel it."
         )
         hold(draft, Trigger.QUEUE_EXPIRED, say.plain("queue.expired", text))
@@ -68,15 +69,23 @@ def wait_in_queue(draft: Draft) -> None:
         draft.wake_in(QUEUE_POLL_S)
 
 
-def ahead_of(draft: Draft) -> tuple[str, ...]:
-    """Ids of the older unfinished rollouts that hold one of our regions."""
-    mine = {region.region for region in draft.rollout.regions}
+def in_the_way(rollout: Rollout, others: Sequence[Rollout]) -> tuple[Rollout, ...]:
+    """Those whose end, or turn, a queued rollout waits for: the older in the queue, and all that have begun.
+
+    One that is held before it touched a region holds none, and lets others pass.
+    """
+    mine = {region.region for region in rollout.regions}
     return tuple(
-        other.id
-        for other in draft.facts.others
-        if (other.created_at, other.id) < (draft.rollout.created_at, draft.rollout.id)
-        and mine & {region.region for region in other.regions}
+        other
+        for other in others
+        if mine & {region.region for region in other.regions} and _comes_first(other, rollout)
     )
+
+
+def _comes_first(other: Rollout, rollout: Rollout) -> bool:
+    if other.phase is Phase.QUEUED:
+        return (other.created_at, other.id) < (rollout.created_at, rollout.id)
+    return not other.finished and (other.phase is not Phase.HELD or bool(other.touched))
 
 
 # ------------------------------------------------------------------ preflight
@@ -110,6 +119,12 @@ def _prove(draft: Draft, region: RegionRollout) -> Reason | None:
             f"good, adopt it (rollout adopt {service}), then resume."
         )
         return say.plain("preflight.no_known_good", text, region=region.region)
+    if known[0].release.version == draft.rollout.release.version:
+        text = (
+            f"{region.region} has {known[0].release.version} as its known good already, so it would have no "
+            "way back. Give the release a version of its own, or leave this region out."
+        )
+        return say.plain("preflight.same_version", text, region=region.region)
     if region.rehearsed and region.back_to == known[0]:
         return None
     rehearsal = draft.newest(region.region, Kind.REHEARSE)
@@ -119,7 +134,7 @@ def _prove(draft: Draft, region: RegionRollout) -> Reason | None:
         return None
     if rehearsal.open or reading.open:
         return None
-    return _proved(draft, region, rehearsal, reading)
+    return _proved(draft, region, rehearsal, reading, {good.release.version for good in known})
 
 
 def _order_proof(draft: Draft, region: RegionRollout, target: KnownGood) -> None:
@@ -140,7 +155,7 @@ def _order_proof(draft: Draft, region: RegionRollout, target: KnownGood) -> None
 
 
 def _proved(
-    draft: Draft, region: RegionRollout, rehearsal: ActionRecord, reading: ActionRecord
+    draft: Draft, region: RegionRollout, rehearsal: ActionRecord, reading: ActionRecord, good: set[str]
 ) -> Reason | None:
     version = rehearsal.action.version
     running = reading.result.running
@@ -152,7 +167,7 @@ def _proved(
         )
     elif reading.state is not ActionState.SUCCEEDED:
         text = f"{region.region} could not be read back: {reading.result.message} Mend it and resume."
-    elif version not in running:
+    elif version not in running or set(running) - good:
         text = (
             f"{region.region} runs {shown}, and its known good is {version}: somebody changed it without a "
             "release. Bring it back, or adopt what runs, then resume."
@@ -208,6 +223,13 @@ def blind_too_long(draft: Draft) -> bool:
     return False
 
 
+def _blind_somewhere(draft: Draft) -> bool:
+    """Whether a touched region cannot be judged just now, so that nothing more may be touched."""
+    found = draft.facts.judgement
+    silent = (v for v in found.verdicts if v.kind is VerdictKind.NO_DATA and _judged(draft, v.region))
+    return bool(found.errors) or any(silent)
+
+
 def _judged(draft: Draft, region: str) -> bool:
     """Whether the warm-up is over, so that samples are owed."""
     start = draft.rollout.region(region).judge_from
@@ -231,6 +253,8 @@ def _work(draft: Draft, name: str) -> None:
 
 
 def _order_weight(draft: Draft, region: RegionRollout, step: SetWeight) -> None:
+    if _blind_somewhere(draft):
+        return
     if not region.touched:
         problem = _prove(draft, region)
         if problem:
@@ -238,6 +262,8 @@ def _order_weight(draft: Draft, region: RegionRollout, step: SetWeight) -> None:
             return
         region = draft.rollout.region(region.region)
         if not region.rehearsed or region.back_to is None:
+            return
+        if _being_restored(draft, region.region):
             return
         draft.claim.add(region.region)
     assert region.back_to is not None, "a region is touched only with a way back"
@@ -267,11 +293,22 @@ def _order_weight(draft: Draft, region: RegionRollout, step: SetWeight) -> None:
     )
 
 
+def _being_restored(draft: Draft, region: str) -> bool:
+    """Whether an older rollout goes back there just now, late; this one waits for its end."""
+    back = (Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED)
+    return any(
+        other.phase in back and region in {touched.region for touched in other.touched}
+        for other in draft.facts.others
+    )
+
+
 def _follow_deploy(draft: Draft, region: RegionRollout) -> None:
     newest = draft.newest(region.region, Kind.DEPLOY, Kind.VERIFY)
-    if newest is None or newest.open:
+    if newest is None:  # nothing is on its way: ask what runs
+        order_verify(draft, region)
+    elif newest.open:
         return
-    if newest.action.kind is Kind.DEPLOY and newest.state is ActionState.SUCCEEDED:
+    elif newest.action.kind is Kind.DEPLOY and newest.state is ActionState.SUCCEEDED:
         order_verify(draft, region)
     elif newest.action.kind is Kind.DEPLOY:
         _deploy_failed(draft, region, newest.result.message)
@@ -343,7 +380,17 @@ def lacks_data(draft: Draft, region: RegionRollout, verdicts: Sequence[Verdict])
         return True
     if len(verdicts) < len(draft.plan.checks) or any(v.kind is VerdictKind.NO_DATA for v in verdicts):
         return True
+    if not all(_compared(draft, verdict) for verdict in verdicts):
+        return True
     return _fewest_requests(draft, verdicts) < draft.plan.judging.min_requests
+
+
+def _compared(draft: Draft, verdict: Verdict) -> bool:
+    """Whether both sides were heard in judged time; silence shorter than `max_age` is no verdict yet."""
+    check = next(check for check in draft.plan.checks if check.signal == verdict.signal)
+    if check.no_data == "ignore" or draft.plan.signals[verdict.signal].kind is SignalKind.GAUGE:
+        return True
+    return verdict.value is not None and verdict.baseline is not None
 
 
 def _fewest_requests(draft: Draft, verdicts: Sequence[Verdict]) -> float:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from rollout.core import reason as say
-from rollout.core.decide.back import roll_back
+from rollout.core.decide.back import roll_back, still_ours, try_again
 from rollout.core.decide.draft import Draft
 from rollout.core.machine import PHASES, Trigger
 from rollout.core.model import (
@@ -14,6 +14,8 @@ from rollout.core.model import (
     Outcome,
     Phase,
 )
+
+_UNDER_WAY = (Phase.PROGRESSING, Phase.AWAITING_APPROVAL, Phase.HELD)
 
 
 def take_in(draft: Draft) -> None:
@@ -68,7 +70,7 @@ def _answer(draft: Draft, intent: Intent, decision: str) -> None:
 def _reject(draft: Draft, intent: Intent) -> None:
     reason = say.plain("rejected", _by(intent, "rejected it"))
     if draft.rollout.touched:
-        if _allowed(draft, Trigger.ROLLBACK):
+        if draft.phase in _UNDER_WAY:
             roll_back(draft, Trigger.ROLLBACK, reason, ending=Outcome.REJECTED, actor=intent.actor)
     elif _allowed(draft, Trigger.REJECT):
         draft.move(Trigger.REJECT, reason, intent.actor, outcome=Outcome.REJECTED, approval=None, hold=None)
@@ -102,13 +104,16 @@ def _go_on(draft: Draft, actor: str, text: str) -> None:
 
 
 def _rollback(draft: Draft, intent: Intent) -> None:
-    if draft.phase is Phase.ROLLING_BACK or not _allowed(draft, Trigger.ROLLBACK):
-        return
     if not draft.rollout.touched:
         _cancel(draft, intent)
         return
+    if not _allowed(draft, Trigger.ROLLBACK):
+        return
     reason = say.plain("rollback.asked", _by(intent, "asked to roll back"))
-    roll_back(draft, Trigger.ROLLBACK, reason, ending=Outcome.ABORTED, actor=intent.actor)
+    if draft.phase is Phase.ROLLBACK_FAILED:
+        try_again(draft, reason, intent.actor)
+    elif still_ours(draft):
+        roll_back(draft, Trigger.ROLLBACK, reason, ending=Outcome.ABORTED, actor=intent.actor)
 
 
 def _cancel(draft: Draft, intent: Intent) -> None:
@@ -121,7 +126,7 @@ def _cancel(draft: Draft, intent: Intent) -> None:
 def _supersede(draft: Draft, intent: Intent) -> None:
     reason = say.plain("superseded", intent.reason)
     if draft.rollout.touched:
-        if _allowed(draft, Trigger.ROLLBACK) and not draft.rollout.finished:
+        if draft.phase in _UNDER_WAY:
             roll_back(draft, Trigger.ROLLBACK, reason, ending=Outcome.SUPERSEDED, actor=intent.actor)
     elif _allowed(draft, Trigger.SUPERSEDE):
         draft.move(

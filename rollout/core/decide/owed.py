@@ -58,7 +58,7 @@ def _new(draft: Draft, kind: ObligationKind, region: str, until: datetime) -> Ob
 
 
 def _watch(draft: Draft, watch: Obligation) -> None:
-    newer = _taken_over_by(draft, watch.region)
+    newer = taken_over_by(draft, draft.rollout.region(watch.region))
     if newer:
         reason = say.plain("watch.taken_over", f"{newer} runs in {watch.region} now.", region=watch.region)
         _end(draft, watch, ObligationState.TAKEN_OVER, reason)
@@ -78,20 +78,27 @@ def _watch(draft: Draft, watch: Obligation) -> None:
         draft.wake_in(draft.plan.judging.interval)
 
 
-def _taken_over_by(draft: Draft, region: str) -> str | None:
+def taken_over_by(draft: Draft, region: RegionRollout) -> str | None:
+    """What runs in a passed region instead of this release: a newer rollout under way, or its version."""
+    ours = (draft.rollout.created_at, draft.rollout.id)
     for other in draft.facts.others:
-        if other.created_at > draft.rollout.created_at and region in {r.region for r in other.touched}:
+        if (other.created_at, other.id) > ours and region.region in {r.region for r in other.touched}:
             return other.id
+    newest = next(iter(draft.facts.known_good.get(region.region, ())), None)
+    passed = region.passed_at or draft.now
+    if newest and newest.since > passed and newest.release.version != draft.rollout.release.version:
+        return newest.release.version
     return None
 
 
 def _blind(draft: Draft, region: str) -> str | None:
     if region in draft.facts.judgement.errors:
         return draft.facts.judgement.errors[region][0]
-    for verdict in draft.facts.judgement.of(region):
+    verdicts = draft.facts.judgement.of(region)
+    for verdict in verdicts:
         if verdict.kind is VerdictKind.NO_DATA:
             return verdict.note or f"no samples of {verdict.signal}."
-    return None
+    return None if verdicts else "nothing was judged there."
 
 
 def _release_holdback(draft: Draft, name: str) -> None:

@@ -31,13 +31,12 @@ def arm_of(sample: Sample, *, region: str, candidate: str, baseline: str) -> str
 def usable(kind: SignalKind, sample: Sample) -> bool:
     """Whether the numbers of an aggregate sample can be true at all.
 
-    A ratio of 0 out of 0 is usable: the version is heard, and had no traffic.
+    A ratio of 0 out of 0 is usable: the version is heard, and had no traffic. So is one with more bad events
+    than events: work that is late now was begun in an earlier interval. It can only speak against a version.
     """
     if not (_number(sample.value) and _number(sample.exposure) and _number(sample.duration_s)):
         return False
-    if kind is SignalKind.RATIO:
-        return sample.value <= sample.exposure
-    return kind is SignalKind.GAUGE or sample.exposure > 0
+    return kind is not SignalKind.RATE or sample.exposure > 0
 
 
 def _number(value: object) -> bool:

@@ -47,9 +47,8 @@ def verdict(
     if kind is SignalKind.GAUGE:
         return replace(known, note=_joined(_gauge_note(check), known.note))
     if now < evidence.judged_from:
-        known = replace(
-            known, note=_joined(f"not judged before {evidence.judged_from:%H:%M:%S} UTC", known.note)
-        )
+        waits = "not judged yet: the weight is changing, or its warm-up lasts"
+        known = replace(known, note=_joined(waits, known.note))
     if _current(evidence, state) and passed(plan, kind, state):
         return replace(known, kind=VerdictKind.PASS)
     return replace(known, needs=needs(plan, check, kind, state))

@@ -1,0 +1,6 @@
+"""`python -m rollout.cli`, where the command `rollout` is not on the path."""
+
+from rollout.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""doctor: one line each, a fix for each failure, also without a server."""
+
+import json
+from collections.abc import Callable
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from rollout.testing import ManualClock
+from tests.cli.conftest import Ran, StandIn, problem
+from tests.cli.views import service
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def _a_server(server: StandIn, clock: ManualClock) -> None:
+    date = {"Date": format_datetime(clock.now(), usegmt=True)}
+    ready = {"ready": True, "detail": "Ready.", "checks": []}
+    server.answers = {
+        "GET /readyz": httpx.Response(200, json=ready, headers=date),
+        "GET /v1/whoami": {"token": {"name": "ada", "role": "admin"}, "permissions": []},
+        "GET /v1/services": {"items": [service()]},
+    }
+
+
+def checks(run: Run, *argv: str) -> dict[str, dict[str, Any]]:
+    return {check["name"]: check for check in json.loads(run("doctor", "--json", *argv).out)["checks"]}
+
+
+def test_each_region_without_a_supervisor_fails_with_the_command_that_starts_it(
+    run: Run, tmp_path: Path
+) -> None:
+    found = checks(run)
+    for name in ("R1", "R2", "R3"):
+        check = found[f"{name} deployer process"]
+        assert check["state"] == "fail"
+        assert "python -m rollout.supervisor --directory" in check["message"]
+        assert found[f"{name} source scrape"]["state"] == "skip"
+
+
+def test_a_failure_exits_1_and_says_how_many_of_how_many(run: Run) -> None:
+    ran = run("doctor")
+    assert ran.code == 1
+    assert ran.err.startswith("3 of 11 checks failed;")
+    assert len(ran.out.splitlines()) == 11
+
+
+def test_server_clock_and_token_pass(run: Run) -> None:
+    found = checks(run)
+    assert [found[name]["state"] for name in ("server", "clock", "token")] == ["pass", "pass", "pass"]
+    assert found["token"]["message"] == "ada is admin"
+
+
+def test_without_a_server_the_rest_is_still_checked(run: Run, server: StandIn) -> None:
+    server.answers["GET /readyz"] = httpx.ConnectError("Connection refused")
+    found = checks(run)
+    assert [found[name]["state"] for name in ("server", "clock", "token")] == ["fail", "skip", "skip"]
+    assert found["configuration"]["state"] == "pass"
+    assert found["server"]["fix"].startswith("rollout serve")
+
+
+def test_a_server_that_is_not_ready_fails_with_its_sentence(run: Run, server: StandIn) -> None:
+    server.answers["GET /readyz"] = problem(503, "store", "The heart has not beaten at all.")
+    check = checks(run)["server"]
+    assert (check["state"], check["message"]) == ("fail", "The heart has not beaten at all.")
+
+
+def test_a_clock_that_differs_from_the_servers_fails(run: Run, clock: ManualClock) -> None:
+    clock.advance(30)
+    check = checks(run)["clock"]
+    assert check["state"] == "fail"
+    assert "30 s from the server's" in check["message"]
+
+
+def test_a_refused_token_fails_with_how_to_make_one(run: Run, server: StandIn) -> None:
+    server.answers["GET /v1/whoami"] = problem(401, "not-authenticated", "The token is not known.")
+    check = checks(run)["token"]
+    assert check["state"] == "fail"
+    assert "rollout token create" in check["fix"]
+
+
+def test_a_token_file_that_cannot_be_read_fails_and_the_rest_goes_on(run: Run, tmp_path: Path) -> None:
+    found = checks(run, "--token-file", str(tmp_path / "none"))
+    assert found["token"]["state"] == "fail"
+    assert found["database"]["state"] == "skip"
+
+
+def test_a_configuration_that_cannot_be_used_fails_with_each_place(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROLLOUT_CONFIG", str(tmp_path))
+    check = checks(run)["configuration"]
+    assert check["state"] == "fail"
+    assert "regions.yaml" in check["message"]
+
+
+@pytest.mark.real
+def test_the_database_is_named_with_schema_and_journal(run: Run, tmp_path: Path) -> None:
+    assert checks(run)["database"]["state"] == "skip"
+    assert not (tmp_path / "rollout.db").exists()
+    assert run("db", "upgrade").code == 0
+    check = checks(run)["database"]
+    assert check["state"] == "pass"
+    assert "schema 0001" in check["message"]
+    assert "journal " in check["message"]
