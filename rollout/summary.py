@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from rollout.commands import possible_intents
 from rollout.core import reason as say
+from rollout.core.decide import in_the_way
 from rollout.core.judge import cell_weights, judge, threshold
 from rollout.core.model import (
     ActionState,
@@ -168,9 +169,8 @@ class RolloutReader:
     def _blocked_by(self) -> list[str]:
         rollout, found = self.rollout, []
         if rollout.phase is Phase.QUEUED:
-            for other in self.others:
-                if (other.created_at, other.id) < (rollout.created_at, rollout.id):
-                    found.append(f"{other.id} ({other.release.version}) is {other.phase}")
+            for other in in_the_way(rollout, self.others):
+                found.append(f"{other.id} ({other.release.version}) is {other.phase}")
         if rollout.approval:
             yes = len({d.by for d in rollout.approval.decisions if d.decision == "approve"})
             who = f" from {', '.join(rollout.approval.groups)}" if rollout.approval.groups else ""

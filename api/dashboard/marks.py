@@ -58,5 +58,3 @@ OBLIGATIONS: Mapping[ObligationState, Mark] = {
     ObligationState.OVERDUE: Mark("▲", "overdue", "bad"),
     ObligationState.TAKEN_OVER: Mark("»", "taken over", "wait"),
 }
-
-HELD = Mark("‖", "held", "warn")

@@ -60,7 +60,7 @@ def describe(plan: Plan, verdict: Verdict) -> str:
         text += f"; hard guard '{verdict.guard}' fired"
         if verdict.limit is not None:
             text += f", limit {number(signal.kind, signal.unit, verdict.limit)}"
-    if verdict.note:
+    if verdict.note and verdict.kind is VerdictKind.NO_DATA:
         text += f"; {verdict.note}"
     return text + (f"; since {clock(verdict.since)}" if verdict.since else "")
 

@@ -1,5 +1,6 @@
 """What the demo showed, in figures, and whether each thing that it tells is true."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -93,7 +94,7 @@ class Account:
             (f"{good['version']} passed {' → '.join(REGIONS)} and its watch", _promoted(good, in_order)),
             (f"{bad['version']} passed its bake in R3 and reached R1", self._passed_r3() and "R1" in reached),
             (f"{bad['version']} never reached {last}", last not in reached),
-            ("the judge decided, on restarts and age of work, by no hard guard", _judged(bad, culprits)),
+            ("the judge saw restarts and age of work rise, and decided by no hard guard", _judged(bad, culprits)),
             ("no user saw an HTTP error", all(row["failed"] == 0 for row in self.sent.values())),
             (
                 f"every region was read back on {good['version']}",
@@ -125,7 +126,11 @@ def _promoted(view: Mapping[str, Any], passed: Sequence[str | None]) -> bool:
 
 
 def _judged(view: Mapping[str, Any], culprits: set[str]) -> bool:
-    return view["reason"]["code"] == "check.harm" and {"restarts", "work_age"} <= culprits
+    """No guard fired, one of the two is to blame, and each of the two rose with evidence of 3 to 1 or more."""
+    checks = [check for region in Account.regions(view) for check in region["checks"]]
+    risen = {check["signal"] for check in checks if check["log_e"] >= math.log(3)}
+    seen = {"restarts", "work_age"}
+    return view["reason"]["code"] == "check.harm" and bool(culprits & seen) and seen <= risen
 
 
 def _time(written: str | None) -> datetime | None:

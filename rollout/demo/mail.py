@@ -62,10 +62,15 @@ class Mail:
         started_at = now()
         self.queue = MailQueue(directory, now)
         self.meters = Meters(owner, started_at)
-        lifetime_s = float(os.environ.get(KEY_LIFETIME, "45"))
-        keys = Path(os.environ.get(KEY_DIRECTORY, directory))
-        self.key_ends_at = key_issued_at(keys, owner.version) + lifetime_s
-        stops_at = meets_expired_key_at(started_at, self.key_ends_at, self._chance)
+        self._lifetime_s = float(os.environ.get(KEY_LIFETIME, "45"))
+        self._keys = Path(os.environ.get(KEY_DIRECTORY, directory))
+        key_issued_at(self._keys, owner.version)
+        seed = uuid.uuid4().hex
+
+        def stops_at() -> float:
+            """Asked anew each time, since a key may be retired before its time."""
+            return meets_expired_key_at(started_at, self.key_ends_at, Random(seed))  # noqa: S311 - a pace
+
         self.worker = Worker(
             self.queue,
             locks,
@@ -78,6 +83,11 @@ class Mail:
             stops_at=stops_at if behaviour.signs_links else None,
             end=self._end_by_expired_key,
         )
+
+    @property
+    def key_ends_at(self) -> float:
+        """When the signing key of this version ends, in seconds since the epoch."""
+        return key_issued_at(self._keys, self.owner.version) + self._lifetime_s
 
     def send(self, body: dict[str, Any]) -> Answer:
         """Take a send."""

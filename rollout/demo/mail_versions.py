@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from random import Random
 
-QUIET_S = (5.6, 8.4)  # uptime at which a process meets an expired key: never 3 times in 10 s
-FIRST_S = (0.0, 6.0)  # after the key's end, so that not all processes stop at once
+QUIET_S = (4.4, 6.2)  # uptime at which a process meets an expired key: never 3 times in 8 s
+FIRST_S = (0.0, 3.0)  # after the key's end, so that not all processes stop at once
 SIGNED_TOGETHER = 4  # sends that wait for a signature when a process stops
 
 

@@ -15,7 +15,7 @@ SIGNING_S = 3.0  # how long sends wait for a signature before the process gives 
 
 
 class Worker(threading.Thread):
-    """Works until `stop`. `stops_at` is when it meets an expired key, by the clock of `now`; None: never."""
+    """Works until `stop`. `stops_at` says when it meets an expired key, by the clock of `now`; None never."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class Worker(threading.Thread):
         token: str,
         late_after: float,
         now: Callable[[], float],
-        stops_at: float | None,
+        stops_at: Callable[[], float] | None,
         end: Callable[[], None],
     ) -> None:
         super().__init__(name="worker", daemon=True)
@@ -62,7 +62,7 @@ class Worker(threading.Thread):
         send = self._queue.claim(self._owner, self._token)
         if send is None:
             return False
-        if self._stops_at is not None and self._now() >= self._stops_at:
+        if self._stops_at is not None and self._now() >= self._stops_at():
             self._meet_expired_key()
             return True
         time.sleep(self._chance.uniform(*self._behaviour.work_s))

@@ -18,7 +18,7 @@ from rollout.demo.world import FIRST, INSTANCES, REGIONS, SERVICE, World, ready
 GOOD, BAD = "1.1.0", "1.2.0"
 LOOK_S = 0.3
 PATIENCE_S = 120.0  # for any single thing to happen
-HISTORY_S = 8.0  # of ordinary life before the first release, so that the judge knows what is normal
+HISTORY_S = 10.0  # of ordinary life before the first release, so that the judge knows what is normal
 DEFAULT_PORT = 8080
 
 
@@ -69,7 +69,15 @@ class Story:
             "POST", "/v1/rollouts", {"service": SERVICE, "version": version, "note": about}
         )
         ended = ("succeeded", "rolled_back", "rollback_failed", "held", "canceled", "rejected")
+        if version == BAD:
+            await self._follow(started["id"], lambda view: self._reached(view, "R1"))
+            self.world.retire_key(version)
         return await self._follow(started["id"], lambda view: view["phase"] in ended)
+
+    @staticmethod
+    def _reached(view: dict[str, Any], region: str) -> bool:
+        touched = {r["region"] for r in account.Account.regions(view) if r["touched_at"]}
+        return region in touched or view["phase"] not in ("queued", "preflight", "progressing")
 
     async def _calm(self, view: dict[str, Any]) -> None:
         """Wait until the watch is over and the holdback has followed."""

@@ -29,7 +29,7 @@ SERVICE = "mail-sender"
 FIRST = "1.0.0"
 INSTANCES = 4
 PER_MINUTE = 600  # sends per region and minute, on average
-KEY_LIFETIME_S = 24  # of 1.2.0's signing key: long enough for R3 to pass, and for R1 to be touched
+KEY_LIFETIME_S = 86_400  # of 1.2.0's signing key, unless it is retired before its time
 REGIONS = {  # in the order of promotion
     "R3": ("APAC", "Asia/Tokyo", 0.2),
     "R1": ("Europe", "Europe/Berlin", 0.35),
@@ -51,6 +51,7 @@ steps:
 stages:
   - regions: [R3]
   - regions: [R1]
+    steps: [{set_weight: 25%}, {bake: 8s}, {set_weight: 75%}, {bake: 8s}]
   - regions: [R2]
 checks:
   - {signal: errors, tolerance: 2}
@@ -60,10 +61,10 @@ checks:
   - {signal: oldest_age, limit: 60, no_data: ignore}
 judging: {interval: 1s, block: 2s, warmup: 1s, max_age: 5s, min_requests: 5}
 guards:
-  crash_loop: {restarts: 3, within: 10s}
+  crash_loop: {restarts: 3, within: 8s}
   success: {below: 50%, for: 5s}
   silence: 10s
-watch: 4s
+watch: 3s
 recovery: {stalled_after: 3s, check_every: 1s, within: 60s}
 deadlines: {preflight: 60s, deploy: 60s, collect: 5s, restore: 60s, blind: 20s, queue: 10m}
 """
@@ -118,6 +119,11 @@ class World:
         targets = [str(self.directory / f"load-{name}.json") for name in REGIONS]
         options = ("--per-minute", str(PER_MINUTE), "--tally", str(self.tally), "--lifeline")
         self._start("users", "rollout.demo.load", "--regions", *targets, *options)
+
+    def retire_key(self, version: str) -> None:
+        """The signing key of `version` ends now, everywhere: what the bad release cannot bear."""
+        issued = SystemClock().now().timestamp() - KEY_LIFETIME_S
+        os.utime(self.directory / f"signing-key-{version}", (issued, issued))
 
     def end(self, name: str) -> None:
         """End one process: ask, wait, insist."""

@@ -223,6 +223,20 @@ async def test_pages_of_a_narrowed_token_lose_and_repeat_nothing(world: World) -
     assert found == [f"ro_{number}" for number in reversed(range(9))]
 
 
+async def test_a_short_page_of_one_service_skips_nothing_of_another(world: World) -> None:
+    await world.put_awaiting("ro_1", service=THEIRS)
+    await world.put_awaiting("ro_2")
+    await world.put("ro_3")
+    async with await world.client("viewer", services=[OURS, THEIRS]) as client:
+        found: list[str] = []
+        url: str | None = "/v1/rollouts?needs=me&limit=1"
+        while url:
+            answer = await client.get(url)
+            found += [item["id"] for item in answer.json()["items"]]
+            url = answer.links["next"]["url"] if "next" in answer.links else None
+    assert found == ["ro_2", "ro_1"]
+
+
 # ------------------------------------------------------------------ the page
 
 

@@ -69,6 +69,11 @@ async def _pieces(size: int, sent: list[int]) -> AsyncIterator[bytes]:
 async def test_ten_megabytes_are_refused_by_their_announced_length(admin: httpx.AsyncClient) -> None:
     answer = await admin.post("/v1/rollouts", content=b" " * 10_000_000, headers=JSON)
     assert_problem(answer, 413, "too-large")
+    sent: list[int] = []
+    headers = {**JSON, "content-length": "10000000"}
+    answer = await admin.post("/v1/rollouts", content=_pieces(10_000_000, sent), headers=headers)
+    assert_problem(answer, 413, "too-large")
+    assert sent == [], "nothing needs to be read of a body that says that it is too large"
 
 
 @pytest.mark.parametrize("path", ["/v1/rollouts", "/v1/policies/validate"])

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from page_server import Served, serve
-from page_views import ID, fleet, rollout
+from page_views import HARM, ID, fleet, rollout
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from rollout.core.model import Phase
+from rollout.core.model import Phase, Reason
 
 pytestmark = pytest.mark.real
 
@@ -95,7 +95,7 @@ def test_a_small_phone_shows_all_five_answers_without_scrolling(
 ) -> None:
     page = log_in(java_script_enabled=script)
     for phase in TOUCHED:
-        served.stage.queries.show(rollout(phase))
+        served.stage.queries.show(rollout(phase, reason=Reason(code="check.harm", text=HARM)))
         page.goto(f"{served.url}/rollouts/{ID}")
         bar_top, bar_bottom = _box(page, "#bar")
         assert bar_bottom <= 600.5, phase

@@ -116,7 +116,7 @@ def test_a_worker_that_meets_the_expired_key_ends_with_sends_in_hand(tmp_path: P
         token="t",
         late_after=2.0,
         now=lambda: at[0],
-        stops_at=1045.0,
+        stops_at=lambda: 1045.0,
         end=lambda: ended.append(at[0]),
     )
     queue.accept(owner, "a@example.org", "before the key ends")

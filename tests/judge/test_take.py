@@ -24,7 +24,6 @@ junk_numbers = st.sampled_from(
         (math.inf, math.inf),
         (-1.0, 10.0),
         (1.0, -5.0),
-        (1.0, 0.0),
         (0.0, math.nan),
         ("3", 10.0),
         (True, 10.0),

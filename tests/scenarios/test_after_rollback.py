@@ -7,9 +7,10 @@ import pytest
 from rollout.commands import StartRequest
 from rollout.core.errors import Conflict, NotAllowed
 from rollout.core.model import Outcome, Phase, Release
-from tests.scenarios.world import ADMIN, DANA, DEPLOYER, HEALTHY, ONE, World
+from tests.scenarios.world import ADMIN, DANA, DEPLOYER, HEALTHY, World
 
 MakeWorld = Callable[[dict[str, object]], World]
+ONE = {"stages": [{"regions": ["R3"], "steps": [{"set_weight": 75}, {"bake": "15s"}]}]}
 
 
 async def given_rolled_back(world: World) -> tuple[str, str]:

@@ -102,7 +102,9 @@ async def test_reject_refuses_a_second_rollout(make_world: MakeWorld) -> None:
 async def test_when_two_controllers_race_the_database_lets_one_in(make_world: MakeWorld) -> None:
     world = make_world(ONE)
     await world.given_known_good()
-    first, second = await world.start("1.1.0"), await world.start("1.2.0")
+    first = await world.start("1.1.0")
+    world.clock.advance(1)
+    second = await world.start("1.2.0")
     active = world.store.active
 
     async def blind(service: str) -> tuple[object, ...]:

@@ -100,12 +100,12 @@ class World:
 
     # ------------------------------------------------------------------ given
 
-    async def given_known_good(self, version: str = "1.0.0") -> None:
+    async def given_known_good(self, version: str = "1.0.0", *, history_s: int = 30) -> None:
         """Every region runs `version`, adopted, with some history."""
         for name in NAMES:
             self.plugins.fake_deployer(name).install("mail", version)
         await self.store.put_service(Service(name="mail", policy="standard"))
-        await self.run(30)
+        await self.run(history_s)
         await self.commands.adopt("mail", ADMIN, "it serves well")
 
     def given_harm(self, region: str, version: str, health: Health = FAILING) -> None:

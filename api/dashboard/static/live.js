@@ -31,8 +31,7 @@ function times(root) {
     const utc = at.toISOString().slice(11, 19);
     const own = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
     const today = new Date(Date.now() + ahead).toDateString() === at.toDateString();
-    const day = today ? "" : `${at.toLocaleDateString("sv-SE")} `; // as 2026-11-21
-    write(node, day + (at.getTimezoneOffset() ? `${own} (${utc} UTC)` : `${utc} UTC`));
+    write(node, (today ? "" : `${at.toLocaleDateString("sv-SE")} `) + (at.getTimezoneOffset() ? `${own} (${utc} UTC)` : `${utc} UTC`));
   }
   for (const node of root.querySelectorAll("time[data-countdown]")) {
     const left = (Date.parse(node.dateTime) - Date.now() - ahead) / 1000;

@@ -88,7 +88,10 @@ def restore(draft: Draft, region: RegionRollout, reason: Reason) -> None:
             draft.drop(record)
     draft.claim.add(region.region)
     generation = draft.raise_generation(region.region)
-    draft.move_region(region.region, RegionTrigger.RESTORE, reason, back_to=target, judge_from=None)
+    goes = f"{region.region} goes back to {target.release.version}, as every touched region does at once."
+    again = region.phase in _BACK
+    why = reason if again else say.plain("restore", goes, region=region.region)
+    draft.move_region(region.region, RegionTrigger.RESTORE, why, back_to=target, judge_from=None)
     if target != region.back_to:  # another target has the whole deadline for itself
         draft.set_region(region.region, since=draft.now)
     collect_s = draft.plan.deadlines.collect

@@ -40,6 +40,9 @@ def pursue(draft: Draft) -> None:
             _watch(draft, obligation)
         else:
             _recover(draft, obligation)
+    for region in draft.rollout.regions:
+        if draft.phase is Phase.SUCCEEDED and region.holdback_released and region.weight == 100:
+            _follow_holdback(draft, region)
 
 
 def _new(draft: Draft, kind: ObligationKind, region: str, until: datetime) -> Obligation:
@@ -122,6 +125,20 @@ def _release_holdback(draft: Draft, name: str) -> None:
             within_s=max(1, round(draft.plan.deadlines.deploy)),
         )
     )
+
+
+def _follow_holdback(draft: Draft, region: RegionRollout) -> None:
+    """A slice that could not follow stays on the baseline: the weight says so, and people are told once."""
+    order = draft.newest(region.region, Kind.DEPLOY)
+    if order is None or order.state is not ActionState.FAILED:
+        return
+    draft.set_region(region.region, weight=round(100 - draft.plan.holdback))
+    text = (
+        f"{region.region} could not be brought from {100 - draft.plan.holdback:g} % to 100 % of "
+        f"{draft.rollout.release.version} after its watch: {order.result.message} The rest stays on "
+        f"{order.action.from_version}; release again, or move it by hand."
+    )
+    draft.notify(text, urgent=True)
 
 
 # ------------------------------------------------------------------ recovery

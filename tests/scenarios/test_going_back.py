@@ -1,0 +1,198 @@
+"""The way back: it is tried on, falls back, says what it cannot do, and ends only when it was read back."""
+
+from collections.abc import Callable
+
+from rollout.core.errors import PermanentError
+from rollout.core.model import Kind, Outcome, Phase, RegionPhase
+from tests.scenarios.world import ADMIN, DANA, NAMES, QUICK, World
+
+MakeWorld = Callable[[dict[str, object]], World]
+OLD = {"1.0.0": 4}
+GONE = PermanentError("The image is gone.")
+
+
+async def given_harm_everywhere_touched(make_world: MakeWorld) -> tuple[World, str]:
+    """1.2.0 bakes in R1 after R3, and harm has just begun."""
+    world = make_world(QUICK)
+    rollout_id = await world.given_baking("1.2.0", "R1")
+    world.given_harm("R3", "1.2.0")
+    return world, rollout_id
+
+
+async def given_two_known_goods(make_world: MakeWorld) -> tuple[World, str]:
+    """1.1.0 was earned over 1.0.0 everywhere; 1.2.0 bakes in R3."""
+    world = make_world(QUICK)
+    first = await world.given_succeeded()
+    await world.run(40)
+    assert (await world.rollout(first)).region("R3").holdback_released
+    rollout_id = await world.start("1.2.0")
+    await world.until_region(rollout_id, "R3", RegionPhase.BAKING)
+    return world, rollout_id
+
+
+async def test_a_restore_that_fails_for_good_falls_back_to_the_known_good_before(
+    make_world: MakeWorld,
+) -> None:
+    world, rollout_id = await given_two_known_goods(make_world)
+    world.plugins.fake_deployer("R3").fail_next(Kind.RESTORE, GONE)
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    view = await world.until(rollout_id, Phase.ROLLED_BACK)
+    assert view.outcome is Outcome.ABORTED
+    assert await world.running("R3") == OLD
+    assert (await world.rollout(rollout_id)).region("R3").tried == ("1.1.0",)
+
+
+async def test_with_no_known_good_left_it_has_failed_and_a_person_can_try_again(
+    make_world: MakeWorld,
+) -> None:
+    world, rollout_id = await given_harm_everywhere_touched(make_world)
+    world.plugins.fake_deployer("R1").fail_next(Kind.RESTORE, GONE)
+    view = await world.until(rollout_id, Phase.ROLLBACK_FAILED)
+    harm_since, decided_at = view.harm_since, view.decided_at
+    assert any("R1 cannot go back: no known good release is left (tried 1.0.0)" in p for p in world.pages())
+    assert any("R1 restore_failed" in line for line in view.blocked_by)
+    await world.run(60)
+    assert await world.running("R3") == OLD
+    case = await world.case(rollout_id)
+    assert case.rollout.phase is Phase.ROLLBACK_FAILED
+    orders = [r.action for r in case.actions if r.action.kind is Kind.RESTORE]
+    assert [action.region for action in orders].count("R1") == 1
+    assert case.rollout.region("R1").tried == ("1.0.0",)
+    await world.commands.rollback(rollout_id, DANA, "the image is back")
+    view = await world.until(rollout_id, Phase.ROLLED_BACK)
+    assert await world.running("R1") == OLD
+    assert view.outcome is Outcome.ROLLED_BACK
+    assert (view.harm_since, view.decided_at) == (harm_since, decided_at)
+
+
+async def test_a_region_mended_by_hand_ends_a_failed_rollback(make_world: MakeWorld) -> None:
+    world, rollout_id = await given_harm_everywhere_touched(make_world)
+    world.plugins.fake_deployer("R1").fail_next(Kind.RESTORE, GONE)
+    await world.until(rollout_id, Phase.ROLLBACK_FAILED)
+    world.plugins.fake_deployer("R1").install("mail", "1.0.0")
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+
+
+async def test_a_release_adopted_meanwhile_is_a_way_back(make_world: MakeWorld) -> None:
+    world, rollout_id = await given_two_known_goods(make_world)
+    deployer = world.plugins.fake_deployer("R3")
+    deployer.fail_next(Kind.RESTORE, GONE)
+    deployer.fail_next(Kind.RESTORE, GONE)
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    await world.until(rollout_id, Phase.ROLLBACK_FAILED)
+    assert (await world.rollout(rollout_id)).region("R3").tried == ("1.1.0", "1.0.0")
+    await world.commands.rollback(rollout_id, ADMIN, "try all again")
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    assert await world.running("R3") == {"1.1.0": 4}
+
+
+async def test_an_unreachable_region_delays_no_other_and_is_never_shown_as_done(
+    make_world: MakeWorld,
+) -> None:
+    world, rollout_id = await given_harm_everywhere_touched(make_world)
+    world.plugins.fake_deployer("R1").unreachable = True
+    await world.until_region(rollout_id, "R3", RegionPhase.RESTORED)
+    await world.until_region(rollout_id, "R1", RegionPhase.UNREACHABLE)
+    assert await world.running("R3") == OLD
+    await world.run(120)
+    view = await world.view(rollout_id)
+    assert view.phase is Phase.ROLLING_BACK
+    assert view.outcome is None
+    assert view.next is not None
+    assert view.next.what == "Reads back R1 on the known good"
+    assert any("R1 unreachable: R1 cannot be reached." in line for line in view.blocked_by)
+    assert len([page for page in world.pages() if "R1 does not answer" in page]) == 1
+    world.plugins.fake_deployer("R1").unreachable = False
+    await world.until(rollout_id, Phase.ROLLED_BACK, within=20)
+    assert await world.running("R1") == OLD
+
+
+async def test_a_region_lost_while_it_is_read_back_is_not_said_to_answer(make_world: MakeWorld) -> None:
+    world, rollout_id = await given_harm_everywhere_touched(make_world)
+    deployer = world.plugins.fake_deployer("R3")
+    real = deployer._do
+    deployer._do = lambda key, action: (  # type: ignore[method-assign]
+        setattr(deployer, "unreachable", action.kind is Kind.RESTORE) or real(key, action)
+    )
+    await world.until_region(rollout_id, "R3", RegionPhase.UNREACHABLE)
+    await world.run(150)
+    events = [e.transition for e in await world.store.events(rollout_id=rollout_id)]
+    assert [e.trigger for e in events if e.region == "R3"].count("reachable") == 0
+    assert len([page for page in world.pages() if "R3 does not answer" in page]) == 1
+    deployer.unreachable = False
+    await world.until(rollout_id, Phase.ROLLED_BACK, within=30)
+
+
+async def test_a_region_that_answers_again_with_the_wrong_version_is_restored_again(
+    make_world: MakeWorld,
+) -> None:
+    world, rollout_id = await given_harm_everywhere_touched(make_world)
+    deployer = world.plugins.fake_deployer("R3")
+    real = deployer._do
+    deployer._do = lambda key, action: (  # type: ignore[method-assign]
+        setattr(deployer, "unreachable", action.kind is Kind.RESTORE) or real(key, action)
+    )
+    await world.until_region(rollout_id, "R3", RegionPhase.UNREACHABLE)
+    deployer._do = real  # type: ignore[method-assign]
+    deployer.install("mail", "1.2.0")
+    deployer.unreachable = False
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    assert await world.running("R3") == OLD
+
+
+async def test_a_restore_that_is_not_read_back_is_ordered_again_with_a_higher_generation(
+    make_world: MakeWorld,
+) -> None:
+    world, rollout_id = await given_harm_everywhere_touched(make_world)
+    deployer = world.plugins.fake_deployer("R3")
+    real, lies = deployer._wanted, iter([["1.2.0"] * 4])
+    deployer._wanted = lambda action: (  # type: ignore[method-assign]
+        next(lies, None) or real(action) if action.kind is Kind.RESTORE else real(action)
+    )
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    case = await world.case(rollout_id)
+    orders = [r.action for r in case.actions if r.action.kind is Kind.RESTORE and r.action.region == "R3"]
+    assert len(orders) == 2
+    assert orders[1].generation > orders[0].generation
+    assert await world.running("R3") == OLD
+
+
+async def test_a_target_that_lies_for_ever_is_paged_at_the_deadline_and_not_ordered_in_circles(
+    make_world: MakeWorld,
+) -> None:
+    world, rollout_id = await given_harm_everywhere_touched(make_world)
+    deployer = world.plugins.fake_deployer("R3")
+    real = deployer._wanted
+    deployer._wanted = lambda action: (  # type: ignore[method-assign]
+        ["1.2.0"] * 4 if action.kind is Kind.RESTORE else real(action)
+    )
+    await world.until(rollout_id, Phase.ROLLBACK_FAILED, within=60)
+    before = len(world.effects("R3", "restore"))
+    await world.run(120)
+    assert len(world.effects("R3", "restore")) == before
+    assert len([page for page in world.pages() if "failed in R3" in page]) == 1
+    deployer._wanted = real  # type: ignore[method-assign]
+    await world.commands.rollback(rollout_id, DANA, "the target is mended")
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    assert [await world.running(name) for name in NAMES] == [OLD] * 3
+
+
+async def test_trying_again_leaves_an_unreachable_region_alone(make_world: MakeWorld) -> None:
+    world, rollout_id = await given_harm_everywhere_touched(make_world)
+    world.plugins.fake_deployer("R3").fail_next(Kind.RESTORE, GONE)
+    world.plugins.fake_deployer("R1").unreachable = True
+    await world.until(rollout_id, Phase.ROLLBACK_FAILED)
+    await world.until_region(rollout_id, "R1", RegionPhase.UNREACHABLE)
+    await world.commands.rollback(rollout_id, DANA, "the image is back")
+    await world.until_region(rollout_id, "R3", RegionPhase.RESTORED)
+    world.plugins.fake_deployer("R1").unreachable = False
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+
+
+async def test_evidence_that_cannot_be_collected_delays_the_way_back_only_briefly(
+    make_world: MakeWorld,
+) -> None:
+    world, rollout_id = await given_harm_everywhere_touched(make_world)
+    world.plugins.fake_deployer("R3").slow(Kind.COLLECT, 10_000)
+    await world.until(rollout_id, Phase.ROLLING_BACK)
+    await world.until(rollout_id, Phase.ROLLED_BACK, within=12)
