@@ -171,7 +171,7 @@ class Commands:
                 f"{name}: {', '.join(f'{n} × {v}' for v, n in sorted(running.items())) or 'nothing'}"
                 for name, running in sorted(mixed.items())
             )
-            raise Conflict(f"Only a region that runs exactly one version can be adopted. {shown}.", "mixed")
+            raise Conflict(f"Only a region that runs one version alone can be adopted. {shown}.", "mixed")
         await self._refuse_while_moving(service, [known.region for known in found])
         now = self._clock.now()
         adopted = tuple(

@@ -13,7 +13,7 @@ RolloutError
 │   └── PermanentError    will not work however often it is tried
 └── StoreError            the database cannot be used (full, not ours, newer)
 
-They become HTTP in `api/errors.py` and exit codes in `rollout/cli.py`, nowhere else.
+They become HTTP in `api/errors.py` and exit codes in `rollout/cli/exits.py`, nowhere else.
 """
 
 from dataclasses import dataclass

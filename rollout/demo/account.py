@@ -92,9 +92,15 @@ class Account:
         in_order = [r["passed_at"] for r in self.regions(good)]
         return [
             (f"{good['version']} passed {' → '.join(REGIONS)} and its watch", _promoted(good, in_order)),
-            (f"{bad['version']} passed its bake in R3 and reached R1", self._passed_r3() and "R1" in reached),
+            (
+                f"{bad['version']} passed its bake in R3 and reached R1",
+                self._passed_r3() and "R1" in reached,
+            ),
             (f"{bad['version']} never reached {last}", last not in reached),
-            ("the judge saw restarts and age of work rise, and decided by no hard guard", _judged(bad, culprits)),
+            (
+                "the judge saw restarts and age of work rise, and decided by no hard guard",
+                _judged(bad, culprits),
+            ),
             ("no user saw an HTTP error", all(row["failed"] == 0 for row in self.sent.values())),
             (
                 f"every region was read back on {good['version']}",
@@ -126,7 +132,7 @@ def _promoted(view: Mapping[str, Any], passed: Sequence[str | None]) -> bool:
 
 
 def _judged(view: Mapping[str, Any], culprits: set[str]) -> bool:
-    """No guard fired, one of the two is to blame, and each of the two rose with evidence of 3 to 1 or more."""
+    """No guard fired, one of the two is to blame, and each rose with evidence of 3 to 1 or more."""
     checks = [check for region in Account.regions(view) for check in region["checks"]]
     risen = {check["signal"] for check in checks if check["log_e"] >= math.log(3)}
     seen = {"restarts", "work_age"}

@@ -45,6 +45,9 @@ def key_issued_at(directory: Path, version: str) -> float:
     return key.stat().st_mtime
 
 
+EXPIRED = 70  # exit code
+
+
 class Refused(Exception):
     """What was sent cannot be used; the text says what is wrong."""
 
@@ -56,6 +59,7 @@ class Mail:
         self.owner = owner
         self.behaviour = behaviour
         self.late_after = late_after
+        self.gave_up = False
         self._chance = Random()  # noqa: S311 - a pace, no secret
         locks = SlotLocks(directory)
         locks.hold(owner.slot)
@@ -69,7 +73,8 @@ class Mail:
 
         def stops_at() -> float:
             """Asked anew each time, since a key may be retired before its time."""
-            return meets_expired_key_at(started_at, self.key_ends_at, Random(seed))  # noqa: S311 - a pace
+            chance = Random(seed)  # noqa: S311 - a pace, no secret
+            return meets_expired_key_at(started_at, self.key_ends_at, owner.slot, chance)
 
         self.worker = Worker(
             self.queue,
@@ -81,7 +86,7 @@ class Mail:
             late_after=late_after,
             now=now,
             stops_at=stops_at if behaviour.signs_links else None,
-            end=self._end_by_expired_key,
+            end=self._give_up,
         )
 
     @property
@@ -134,11 +139,10 @@ class Mail:
         """The books of the whole region."""
         return 200, self.queue.totals(self.late_after)
 
-    def _end_by_expired_key(self) -> None:
+    def _give_up(self) -> None:
         since = now() - self.key_ends_at
         say(f"link tracking: signing key expired {since:.0f} s ago, cannot sign links; giving up")
-        sys.stderr.flush()
-        os._exit(70)
+        self.gave_up = True
 
 
 def _is_item(item: object) -> bool:
@@ -235,7 +239,7 @@ def say(text: str) -> None:
 
 
 def serve(mail: Mail, port: int, stop: threading.Event) -> int:
-    """Answer until `stop`, then finish what was begun; or until the worker fails, which is exit code 1."""
+    """Answer until `stop`, then finish the answers that were begun; or until the worker ends by itself."""
     server = Server(("127.0.0.1", port), type("MailHandler", (Handler,), {"mail": mail}))
     mail.worker.start()
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
@@ -249,9 +253,10 @@ def serve(mail: Mail, port: int, stop: threading.Event) -> int:
     mail.worker.stop()
     mail.worker.join(2.0)
     time.sleep(mail.behaviour.answer_s[1] * 2)  # answers under way
-    why = "its worker failed" if failed else "as asked"
+    code = (EXPIRED if mail.gave_up else 1) if failed else 0
+    why = "its worker ended" if failed else "as asked"
     say(f"mail {mail.owner.version} in slot {mail.owner.slot} ends: {why}")
-    return 1 if failed else 0
+    return code
 
 
 def hang(port: int, stop: threading.Event) -> None:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 from random import Random
 
-QUIET_S = (4.4, 6.2)  # uptime at which a process meets an expired key: never 3 times in 8 s
-FIRST_S = (0.0, 3.0)  # after the key's end, so that not all processes stop at once
+QUIET_S = (3.6, 4.6)  # uptime at which a process meets an expired key: never 3 times in 8 s
+PLACES = 4  # processes of a region, whose first stops are spread
+SPREAD_S = 6.0  # over about one uptime and one restart
 SIGNED_TOGETHER = 4  # sends that wait for a signature when a process stops
 
 
@@ -45,6 +46,8 @@ def behaviour_of(version: str) -> Behaviour:
     return replace(VERSIONS[base], fault=fault)
 
 
-def meets_expired_key_at(started_at: float, key_ends_at: float, chance: Random) -> float:
-    """When a process that signs links will need the key that has ended, in seconds of the same clock."""
-    return max(started_at + chance.uniform(*QUIET_S), key_ends_at + chance.uniform(*FIRST_S))
+def meets_expired_key_at(started_at: float, key_ends_at: float, slot: str, chance: Random) -> float:
+    """When the process in `slot` will need a key that has ended, in seconds of the same clock."""
+    place = (int(slot) if slot.isdecimal() else 0) % PLACES
+    first = place / PLACES * SPREAD_S
+    return max(started_at + chance.uniform(*QUIET_S), key_ends_at + first + chance.uniform(0.0, 0.5))

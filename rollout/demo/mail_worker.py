@@ -11,7 +11,7 @@ from rollout.demo.mail_versions import SIGNED_TOGETHER, Behaviour
 
 IDLE_S = 0.25  # between two looks at an empty queue; an accepted send wakes the worker at once
 RELEASE_EVERY_S = 1.0
-SIGNING_S = 3.0  # how long sends wait for a signature before the process gives up
+SIGNING_S = 1.0  # how long sends wait for a signature before the process gives up
 
 
 class Worker(threading.Thread):
@@ -79,10 +79,11 @@ class Worker(threading.Thread):
             self._released_at = time.monotonic()
 
     def _meet_expired_key(self) -> None:
-        """Hold on to sends that cannot be signed, and end the process with them in hand."""
+        """Hold on to sends that cannot be signed, and end with them in hand."""
         held, limit = 1, time.monotonic() + SIGNING_S
         while held < SIGNED_TOGETHER and time.monotonic() < limit and not self._stopping.is_set():
             held += self._queue.claim(self._owner, self._token) is not None
             self._wake.clear()
             self._wake.wait(0.05)
         self._end()
+        self._stopping.set()

@@ -54,7 +54,7 @@ class Story:
         world.start_controller()
         await self._until("every region is healthy", self._regions_healthy)
         world.start_load()
-        await self._until("the controller is ready", lambda: ready(world.url, self._http))
+        await self._until("the controller is ready", self._ready)
         self._http.headers["Authorization"] = f"Bearer {world.token_file.read_text().strip()}"
         await self._call("PUT", f"/v1/services/{SERVICE}", {"policy": "demo", "owners": ["you"]})
         await self._until("every region was read back", self._read_back)
@@ -138,6 +138,10 @@ class Story:
             raise DemoFailed("; ".join(dead))
         if waited > PATIENCE_S:
             raise DemoFailed(f"waited {PATIENCE_S:.0f} s for: {what}; see {self.world.directory}")
+
+    async def _ready(self) -> bool:
+        """Ours, not whatever else may answer on that port: it has written its first token."""
+        return self.world.token_file.exists() and await ready(self.world.url, self._http)
 
     async def _regions_healthy(self) -> bool:
         statuses = self.world.statuses()

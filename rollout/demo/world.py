@@ -59,7 +59,7 @@ checks:
   - {signal: restarts, weight: 4}
   - {signal: work_age, tolerance: 2, weight: 4}
   - {signal: oldest_age, limit: 60, no_data: ignore}
-judging: {interval: 1s, block: 2s, warmup: 1s, max_age: 5s, min_requests: 5}
+judging: {interval: 1s, block: 1s, warmup: 1s, max_age: 5s, min_requests: 5}
 guards:
   crash_loop: {restarts: 3, within: 8s}
   success: {below: 50%, for: 5s}

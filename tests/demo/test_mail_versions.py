@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from rollout.demo.mail_versions import FIRST_S, QUIET_S, UnknownVersion, behaviour_of, meets_expired_key_at
+from rollout.demo.mail_versions import QUIET_S, UnknownVersion, behaviour_of, meets_expired_key_at
 
 RESTART_S = 0.5  # the supervisor waits at least this long
 
@@ -27,17 +27,17 @@ def test_an_unknown_version_says_which_are_known(version: str) -> None:
 
 
 def test_before_the_key_ends_no_process_stops() -> None:
-    stops = [meets_expired_key_at(0.0, 45.0, Random(seed)) for seed in range(500)]
+    stops = [meets_expired_key_at(0.0, 45.0, str(slot), Random(slot)) for slot in range(1, 5)]
     assert min(stops) >= 45.0
-    assert max(stops) <= 45.0 + FIRST_S[1]
-    assert max(stops) - min(stops) > 0.8 * FIRST_S[1]  # not all at once
+    gaps = [after - before for before, after in pairwise(sorted(stops))]
+    assert min(gaps) > 0.5  # not all at once
 
 
 def test_afterwards_a_process_stops_again_and_again_and_never_soon_after_its_start() -> None:
     for seed in range(200):
         chance, started_at, stops = Random(seed), 100.0, []
         for _ in range(50):
-            stops.append(meets_expired_key_at(started_at, 45.0, chance))
+            stops.append(meets_expired_key_at(started_at, 45.0, "3", chance))
             started_at = stops[-1] + RESTART_S
         gaps = [after - before for before, after in pairwise(stops)]
         assert min(gaps) >= QUIET_S[0] + RESTART_S

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rollout.core.model import Kind, Phase, RegionPhase
+from rollout.ports import Case
 from tests.scenarios.crashing import Fuse, fragile, tick
 from tests.scenarios.world import HEALTHY, Health, World, new_store
 
@@ -35,10 +36,15 @@ class End:
     orders: tuple[tuple[str, str, int], ...]  # what really changed something, per region in order
 
 
+def at_rest(case: Case) -> bool:
+    """Whether nothing is owed, and nothing that was decided is still to be done."""
+    return case.rollout.next_due_at is None and not any(record.open for record in case.actions)
+
+
 async def good(world: World, rollout_id: str) -> bool:
     """A release passes, and its watch ends."""
     case = await world.case(rollout_id)
-    return case.rollout.phase is Phase.SUCCEEDED and case.rollout.next_due_at is None
+    return case.rollout.phase is Phase.SUCCEEDED and at_rest(case)
 
 
 async def bad(world: World, rollout_id: str) -> bool:
@@ -46,7 +52,7 @@ async def bad(world: World, rollout_id: str) -> bool:
     case = await world.case(rollout_id)
     if case.rollout.region("R1").phase is RegionPhase.BAKING:
         world.given_harm("R1", "1.1.0", BROKEN)
-    return case.rollout.phase is Phase.ROLLED_BACK and case.rollout.next_due_at is None
+    return case.rollout.phase is Phase.ROLLED_BACK and at_rest(case)
 
 
 Story = Callable[[World, str], Awaitable[bool]]

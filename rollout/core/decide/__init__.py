@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from rollout.core import reason as say
-from rollout.core.decide import back, forward, intents, owed
+from rollout.core.decide import back, forward, intents, owed, preflight, waiting
 from rollout.core.decide.draft import Decision, Draft, Facts
-from rollout.core.decide.forward import in_the_way
+from rollout.core.decide.waiting import in_the_way
 from rollout.core.machine import PHASES, Trigger
 from rollout.core.model import ObligationKind, Phase, Rollout
 from rollout.core.plan import Plan
@@ -60,8 +60,8 @@ def _nothing(_: Draft) -> None:
 
 
 _BUSINESS: Mapping[Phase, Callable[[Draft], None]] = {
-    Phase.QUEUED: forward.wait_in_queue,
-    Phase.PREFLIGHT: forward.prove_way_back,
+    Phase.QUEUED: waiting.wait_in_queue,
+    Phase.PREFLIGHT: preflight.prove_way_back,
     Phase.PROGRESSING: forward.progress,
     Phase.AWAITING_APPROVAL: forward.await_approval,
     Phase.HELD: _held,

@@ -1,7 +1,6 @@
-"""Going forward: queue, preflight, stages, steps, approvals. Nothing here may promote without evidence."""
+"""Going forward: stages, steps, approvals. Nothing here may promote without evidence."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 from rollout.core import reason as say
@@ -9,176 +8,24 @@ from rollout.core.actions import Action, ActionRecord
 from rollout.core.decide.back import order_verify, reads_back, roll_back, verify_again_in
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.owed import owe_watches
+from rollout.core.decide.preflight import prove
+from rollout.core.decide.waiting import hold
 from rollout.core.machine import RegionTrigger, Trigger
 from rollout.core.model import (
-    CONTROLLER,
     ActionState,
     Approval,
-    Hold,
     Kind,
     KnownGood,
     Outcome,
     Phase,
-    Reason,
     RegionPhase,
     RegionRollout,
-    Rollout,
     SignalKind,
     Verdict,
     VerdictKind,
 )
 from rollout.core.plan import SetWeight
 from rollout.core.policy import ApprovalStep, Bake
-
-QUEUE_POLL_S = 5.0
-
-
-def hold(draft: Draft, trigger: Trigger, reason: Reason) -> None:
-    """The stated outcome of every wait that ends without an answer: stop, keep judging, tell people."""
-    held = Hold(owner=CONTROLLER, reason=reason.text, since=draft.now)
-    draft.move(trigger, reason, hold=held, approval=None)
-    draft.notify(f"{draft.rollout.release.service} is held: {reason.text}", urgent=True)
-
-
-# ------------------------------------------------------------------ queued
-
-
-def wait_in_queue(draft: Draft) -> None:
-    """Begin when no older rollout of the service holds one of our regions."""
-    stopped = draft.facts.stopped_at
-    ahead = in_the_way(draft.rollout, draft.facts.others)
-    waited = (draft.now - draft.rollout.since).total_seconds()
-    asked = draft.rollout.resumed_at or draft.rollout.created_at
-    if stopped and asked < stopped:
-        text = (
-            f"{draft.facts.stopped_by} was rolled back while this rollout waited, so nothing of "
-            f"{draft.rollout.release.service} is promoted by itself. Resume it, or start a new release."
-        )
-        hold(draft, Trigger.STOPPED, say.plain("queue.stopped", text))
-    elif not ahead:
-        text = "Proving that every region can go back before anything is touched."
-        draft.claim.update(region.region for region in draft.rollout.regions)
-        draft.move(Trigger.BEGIN, say.plain("preflight", text))
-    elif waited > draft.plan.deadlines.queue:
-        text = (
-            f"Waited {say.span(waited)} for {ahead[0].id} (limit {say.span(draft.plan.deadlines.queue)}). "
-            "End that rollout and resume this one, or cancel it."
-        )
-        hold(draft, Trigger.QUEUE_EXPIRED, say.plain("queue.expired", text))
-    else:
-        draft.wake_in(QUEUE_POLL_S)
-
-
-def in_the_way(rollout: Rollout, others: Sequence[Rollout]) -> tuple[Rollout, ...]:
-    """Those whose end, or turn, a queued rollout waits for: the older in the queue, and all that have begun.
-
-    One that is held before it touched a region holds none, and lets others pass.
-    """
-    mine = {region.region for region in rollout.regions}
-    return tuple(
-        other
-        for other in others
-        if mine & {region.region for region in other.regions} and _comes_first(other, rollout)
-    )
-
-
-def _comes_first(other: Rollout, rollout: Rollout) -> bool:
-    if other.phase is Phase.QUEUED:
-        return (other.created_at, other.id) < (rollout.created_at, rollout.id)
-    return not other.finished and (other.phase is not Phase.HELD or bool(other.touched))
-
-
-# ------------------------------------------------------------------ preflight
-
-
-def prove_way_back(draft: Draft) -> None:
-    """Rehearse the known good in every region and read back what runs, before the first is touched."""
-    for region in draft.rollout.regions:
-        problem = _prove(draft, region)
-        if problem:
-            hold(draft, Trigger.PREFLIGHT_FAILED, problem)
-            return
-    if all(region.rehearsed for region in draft.rollout.regions):
-        names = ", ".join(
-            f"{r.region} to {r.back_to.release.version}" for r in draft.rollout.regions if r.back_to
-        )
-        draft.move(
-            Trigger.PREFLIGHT_PASSED, say.plain("preflight.passed", f"The way back is proven: {names}.")
-        )
-    else:
-        draft.wake_in(QUEUE_POLL_S)
-
-
-def _prove(draft: Draft, region: RegionRollout) -> Reason | None:
-    """Order or follow one region's rehearsal; the reason why it cannot go back, if so."""
-    known = draft.facts.known_good.get(region.region, ())
-    service = draft.rollout.release.service
-    if not known:
-        text = (
-            f"{region.region} has no known good release of {service} to go back to. If what runs there is "
-            f"good, adopt it (rollout adopt {service}), then resume."
-        )
-        return say.plain("preflight.no_known_good", text, region=region.region)
-    if known[0].release.version == draft.rollout.release.version:
-        text = (
-            f"{region.region} has {known[0].release.version} as its known good already, so it would have no "
-            "way back. Give the release a version of its own, or leave this region out."
-        )
-        return say.plain("preflight.same_version", text, region=region.region)
-    if region.rehearsed and region.back_to == known[0]:
-        return None
-    rehearsal = draft.newest(region.region, Kind.REHEARSE)
-    reading = draft.newest(region.region, Kind.VERIFY)
-    if region.back_to != known[0] or rehearsal is None or reading is None:
-        _order_proof(draft, region, known[0])
-        return None
-    if rehearsal.open or reading.open:
-        return None
-    return _proved(draft, region, rehearsal, reading, {good.release.version for good in known})
-
-
-def _order_proof(draft: Draft, region: RegionRollout, target: KnownGood) -> None:
-    generation = draft.raise_generation(region.region)
-    draft.set_region(region.region, back_to=target, rehearsed=False)
-    within = max(1, round(draft.plan.deadlines.preflight))
-    order = Action(
-        kind=Kind.REHEARSE,
-        region=region.region,
-        service=draft.rollout.release.service,
-        version=target.release.version,
-        artifact=target.release.artifact,
-        generation=generation,
-        within_s=within,
-    )
-    draft.order(order)
-    draft.order(replace(order, kind=Kind.VERIFY))
-
-
-def _proved(
-    draft: Draft, region: RegionRollout, rehearsal: ActionRecord, reading: ActionRecord, good: set[str]
-) -> Reason | None:
-    version = rehearsal.action.version
-    running = reading.result.running
-    shown = ", ".join(f"{n} × {v}" for v, n in sorted(running.items())) or "nothing"
-    if rehearsal.state is not ActionState.SUCCEEDED:
-        text = (
-            f"{region.region} could not rehearse {version}, the release it would go back to: "
-            f"{rehearsal.result.message} Nothing was touched. Mend it and resume."
-        )
-    elif reading.state is not ActionState.SUCCEEDED:
-        text = f"{region.region} could not be read back: {reading.result.message} Mend it and resume."
-    elif version not in running or set(running) - good:
-        text = (
-            f"{region.region} runs {shown}, and its known good is {version}: somebody changed it without a "
-            "release. Bring it back, or adopt what runs, then resume."
-        )
-    else:
-        draft.set_region(region.region, rehearsed=True, running=running, running_at=reading.ended_at)
-        return None
-    return say.plain("preflight.no_way_back", text, region=region.region)
-
-
-# ------------------------------------------------------------------ stages and steps
 
 
 def progress(draft: Draft) -> None:
@@ -256,7 +103,7 @@ def _order_weight(draft: Draft, region: RegionRollout, step: SetWeight) -> None:
     if _blind_somewhere(draft):
         return
     if not region.touched:
-        problem = _prove(draft, region)
+        problem = prove(draft, region)
         if problem:
             hold(draft, Trigger.NO_DATA, problem)
             return

@@ -1,0 +1,62 @@
+"""Waiting: the hold that ends every wait without an answer, and the queue."""
+
+from collections.abc import Sequence
+
+from rollout.core import reason as say
+from rollout.core.decide.draft import Draft
+from rollout.core.machine import Trigger
+from rollout.core.model import CONTROLLER, Hold, Phase, Reason, Rollout
+
+QUEUE_POLL_S = 5.0
+
+
+def hold(draft: Draft, trigger: Trigger, reason: Reason) -> None:
+    """The stated outcome of every wait that ends without an answer: stop, keep judging, tell people."""
+    held = Hold(owner=CONTROLLER, reason=reason.text, since=draft.now)
+    draft.move(trigger, reason, hold=held, approval=None)
+    draft.notify(f"{draft.rollout.release.service} is held: {reason.text}", urgent=True)
+
+
+def wait_in_queue(draft: Draft) -> None:
+    """Begin when no older rollout of the service holds one of our regions."""
+    stopped = draft.facts.stopped_at
+    ahead = in_the_way(draft.rollout, draft.facts.others)
+    waited = (draft.now - draft.rollout.since).total_seconds()
+    asked = draft.rollout.resumed_at or draft.rollout.created_at
+    if stopped and asked < stopped:
+        text = (
+            f"{draft.facts.stopped_by} was rolled back while this rollout waited, so nothing of "
+            f"{draft.rollout.release.service} is promoted by itself. Resume it, or start a new release."
+        )
+        hold(draft, Trigger.STOPPED, say.plain("queue.stopped", text))
+    elif not ahead:
+        text = "Proving that every region can go back before anything is touched."
+        draft.claim.update(region.region for region in draft.rollout.regions)
+        draft.move(Trigger.BEGIN, say.plain("preflight", text))
+    elif waited > draft.plan.deadlines.queue:
+        text = (
+            f"Waited {say.span(waited)} for {ahead[0].id} (limit {say.span(draft.plan.deadlines.queue)}). "
+            "End that rollout and resume this one, or cancel it."
+        )
+        hold(draft, Trigger.QUEUE_EXPIRED, say.plain("queue.expired", text))
+    else:
+        draft.wake_in(QUEUE_POLL_S)
+
+
+def in_the_way(rollout: Rollout, others: Sequence[Rollout]) -> tuple[Rollout, ...]:
+    """Those whose end, or turn, a queued rollout waits for: the older in the queue, and all that have begun.
+
+    One that is held before it touched a region holds none, and lets others pass.
+    """
+    mine = {region.region for region in rollout.regions}
+    return tuple(
+        other
+        for other in others
+        if mine & {region.region for region in other.regions} and _comes_first(other, rollout)
+    )
+
+
+def _comes_first(other: Rollout, rollout: Rollout) -> bool:
+    if other.phase is Phase.QUEUED:
+        return (other.created_at, other.id) < (rollout.created_at, rollout.id)
+    return not other.finished and (other.phase is not Phase.HELD or bool(other.touched))
