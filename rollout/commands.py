@@ -234,7 +234,7 @@ class Commands:
             )
         if actor.role != "admin":
             raise NotAllowed(
-                f"Starting {release.version} again after {before} needs the role admin; you have {actor.role}."
+                f"Starting {release.version} again after {before} needs the role admin, not {actor.role}."
             )
 
     async def _refuse_already_running(self, release: Release, plan: Plan) -> None:

@@ -43,7 +43,7 @@ class Heartbeat:
         """Begin to beat, the first time at once."""
         self._started_at = self._clock.now()
         self._scheduler.add_job(
-            self._beat, "interval", seconds=self._tick_s, id=_JOB, next_run_time=self._started_at
+            self.beat, "interval", seconds=self._tick_s, id=_JOB, next_run_time=self._started_at
         )
         self._scheduler.start()
 
@@ -70,7 +70,8 @@ class Heartbeat:
         """Why the newest configuration on disk is not in use, or empty."""
         return self._reload_error
 
-    async def _beat(self) -> None:
+    async def beat(self) -> None:
+        """Reload what changed on disk, then tick until nobody asked for more. Raises what a tick raises."""
         self._ticking = True
         try:
             self._again = True

@@ -48,7 +48,7 @@ class Lane:
     way_back: str
     bake: Bar | None
     bake_ends: datetime | None
-    detectable: str
+    detectable: tuple[str, ...]  # what its bake can rule out, one sentence for each check
     next: str
 
 
@@ -160,12 +160,13 @@ def _strip_cell(region: RegionView) -> StripCell:
 
 def lane(region: RegionView, phase: Phase, now: datetime) -> Lane:
     """One region with its bake and its next step; `phase` is the rollout's."""
-    bake, detectable = None, ""
+    bake: Bar | None = None
+    detectable: tuple[str, ...] = ()
     if region.bake:
         planned, elapsed = region.bake.planned_s, min(region.bake.elapsed_s, region.bake.planned_s)
         until = ", or until every check passes" if region.bake.until == "pass" else ""
         bake = Bar(elapsed, max(1, planned), f"{span(elapsed)} of {span(planned)}{until}")
-        detectable = ", ".join(f"{name} {rise}" for name, rise in sorted(region.bake.detectable.items()))
+        detectable = tuple(words for _, words in sorted(region.bake.detectable.items()))
     left = region.bake.planned_s - region.bake.elapsed_s if region.bake else 0
     ends = now + timedelta(seconds=left) if left > 0 else None
     on = region.phase in (RegionPhase.DEPLOYING, RegionPhase.BAKING, RegionPhase.PASSED)

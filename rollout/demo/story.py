@@ -18,7 +18,7 @@ from rollout.demo.world import FIRST, INSTANCES, REGIONS, SERVICE, World, ready
 GOOD, BAD = "1.1.0", "1.2.0"
 LOOK_S = 0.3
 PATIENCE_S = 120.0  # for any single thing to happen
-HISTORY_S = 10.0  # of ordinary life before the first release, so that the judge knows what is normal
+HISTORY_S = 8.0  # of ordinary life before the first release, so that the judge knows what is normal
 DEFAULT_PORT = 8080
 
 

@@ -47,11 +47,11 @@ steps:
   - set_weight: 25%
   - bake: 3s
   - set_weight: 75%
-  - bake: 4s
+  - bake: 3s
 stages:
   - regions: [R3]
   - regions: [R1]
-    steps: [{set_weight: 25%}, {bake: 8s}, {set_weight: 75%}, {bake: 8s}]
+    steps: [{set_weight: 25%}, {bake: 5s}, {set_weight: 75%}, {bake: 9s}]
   - regions: [R2]
 checks:
   - {signal: errors, tolerance: 2}
@@ -59,7 +59,7 @@ checks:
   - {signal: restarts, weight: 4}
   - {signal: work_age, tolerance: 2, weight: 4}
   - {signal: oldest_age, limit: 60, no_data: ignore}
-judging: {interval: 1s, block: 1s, warmup: 1s, max_age: 5s, min_requests: 5}
+judging: {interval: 1s, block: 1s, warmup: 1s, max_age: 5s, min_requests: 3}
 guards:
   crash_loop: {restarts: 3, within: 8s}
   success: {below: 50%, for: 5s}

@@ -130,7 +130,10 @@ def _intents_done(conn: Connection, rollout_id: str, ids: Sequence[str]) -> None
 
 
 def _settle_claims(conn: Connection, change: Change) -> None:
-    """A rollout that is finished, queued or held untouched holds no region; any other takes what it claims, or is refused."""
+    """A rollout that is finished, queued or held untouched holds no region; any other takes what it claims.
+
+    Raises Conflict when another rollout holds one of them.
+    """
     rollout = change.rollout
     waits = rollout.phase in (Phase.QUEUED, Phase.HELD) and not rollout.touched
     if rollout.finished or waits:

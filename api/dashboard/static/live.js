@@ -51,7 +51,7 @@ function morph(old, fresh) {
   }
   if (old.matches("textarea, select, input:not([type=hidden])")) return;
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   children(old, fresh);
 }
 

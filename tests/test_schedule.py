@@ -1,0 +1,154 @@
+"""The heartbeat: wakes the reconciler, reloads whole or not at all, and says when it is dead."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from rollout.config import Configuration, ConfigurationFiles
+from rollout.core.errors import InvalidInput, Problem, StoreError
+from rollout.reconciler import Reconciler
+from rollout.schedule import DEAD_AFTER_S, Heartbeat
+from rollout.testing import ManualClock
+
+START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+
+
+class Ticks:
+    """A reconciler that counts its ticks, and does what a test wants in each."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.during: Callable[[], Awaitable[None] | None] = lambda: None
+
+    async def tick(self) -> None:
+        self.count += 1
+        waiting = self.during()
+        if waiting is not None:
+            await waiting
+
+
+class Files:
+    """Configuration files that change when a test says so."""
+
+    def __init__(self) -> None:
+        self.news: list[Configuration | InvalidInput | None] = []
+        self.current = Configuration(
+            directory=Path("nowhere"),
+            regions={},
+            policies={},
+            signals={},
+            digest="0",  # type: ignore[arg-type]
+        )
+
+    def changed(self) -> bool:
+        return bool(self.news)
+
+    def reload(self) -> Configuration | None:
+        news = self.news.pop(0)
+        if isinstance(news, InvalidInput):
+            raise news
+        return news
+
+    def kept(self, error: InvalidInput) -> str:
+        return f"configuration not reloaded: {error.problems[0]}"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(START)
+
+
+@pytest.fixture
+def ticks() -> Ticks:
+    return Ticks()
+
+
+@pytest.fixture
+def files() -> Files:
+    return Files()
+
+
+@pytest.fixture
+def heartbeat(ticks: Ticks, files: Files, clock: ManualClock) -> Heartbeat:
+    return Heartbeat(cast(Reconciler, ticks), cast(ConfigurationFiles, files), clock, tick_s=1.0)
+
+
+async def test_a_beat_is_one_tick_and_is_remembered(
+    heartbeat: Heartbeat, ticks: Ticks, clock: ManualClock
+) -> None:
+    await heartbeat.beat()
+    assert (ticks.count, heartbeat.last_tick) == (1, clock.now())
+
+
+async def test_a_wake_during_a_beat_brings_exactly_one_more(heartbeat: Heartbeat, ticks: Ticks) -> None:
+    def wake_twice_in_the_first() -> None:
+        if ticks.count == 1:
+            heartbeat.wake()
+            heartbeat.wake()
+
+    ticks.during = wake_twice_in_the_first
+    await heartbeat.beat()
+    assert ticks.count == 2
+
+
+async def test_it_is_dead_when_no_tick_ended_for_fifteen_seconds(
+    heartbeat: Heartbeat, clock: ManualClock
+) -> None:
+    assert not heartbeat.alive()  # never started
+    await heartbeat.beat()
+    clock.advance(DEAD_AFTER_S)
+    assert heartbeat.alive()
+    clock.advance(1)
+    assert not heartbeat.alive()
+
+
+async def test_ticks_that_fail_do_not_count_as_life(
+    heartbeat: Heartbeat, ticks: Ticks, clock: ManualClock
+) -> None:
+    await heartbeat.beat()
+
+    def fail() -> None:
+        raise StoreError("the disk is full")
+
+    ticks.during = fail
+    clock.advance(DEAD_AFTER_S + 1)
+    with pytest.raises(StoreError):
+        await heartbeat.beat()
+    assert not heartbeat.alive()
+
+
+async def test_a_broken_configuration_is_said_once_and_the_beat_goes_on(
+    heartbeat: Heartbeat, ticks: Ticks, files: Files
+) -> None:
+    files.news = [InvalidInput("bad", (Problem("policies/x.yaml:12: stages.1.bake", "never ends"),))]
+    await heartbeat.beat()
+    assert "policies/x.yaml:12" in heartbeat.reload_error
+    assert ticks.count == 1
+    files.news = [files.current]
+    await heartbeat.beat()
+    assert heartbeat.reload_error == ""
+
+
+@pytest.mark.real
+async def test_the_scheduler_beats_at_once_and_a_wake_does_not_wait_for_the_next_beat(files: Files) -> None:
+    from rollout.clock import SystemClock
+
+    ticks, beaten = Ticks(), asyncio.Event()
+    ticks.during = beaten.set
+    heartbeat = Heartbeat(
+        cast(Reconciler, ticks), cast(ConfigurationFiles, files), SystemClock(), tick_s=60.0
+    )
+    await heartbeat.start()
+    try:
+        await asyncio.wait_for(beaten.wait(), 30)
+        beaten.clear()
+        while ticks.count < 2:
+            heartbeat.wake()
+            await asyncio.sleep(0.01)
+        assert heartbeat.alive()
+    finally:
+        await heartbeat.stop()
