@@ -74,6 +74,9 @@ def smallest_rises(plan: Plan, flow: Mapping[str, Flow], weight: int, step: Plan
         if signal.name not in flow:
             found[signal.name] = f"{signal.title}: nothing was read yet"
             continue
+        if weight >= 100:
+            found[signal.name] = f"{signal.title}: nothing is left beside it to compare with; guards only"
+            continue
         now = flow[signal.name]
         seen = now.per_s * share * step.max
         wanted = check.tolerance or TOLERANCE[signal.kind]

@@ -70,6 +70,11 @@ class Account:
         )
 
     @property
+    def broken(self) -> int:
+        """Connections that a process cut by stopping, before it answered."""
+        return sum(row["broken"] for row in self.sent.values())
+
+    @property
     def delivered(self) -> int:
         """Distinct sends that were delivered."""
         return sum(one.delivered for one in self.totals.values())
@@ -101,7 +106,7 @@ class Account:
                 "the judge saw restarts and age of work rise, and decided by no hard guard",
                 _judged(bad, culprits),
             ),
-            ("no user saw an HTTP error", all(row["failed"] == 0 for row in self.sent.values())),
+            ("every HTTP answer stayed 202", all(row["failed"] == 0 for row in self.sent.values())),
             (
                 f"every region was read back on {good['version']}",
                 bad["phase"] == "rolled_back"

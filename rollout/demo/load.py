@@ -27,7 +27,7 @@ from rollout.supervisor import files, lifeline
 
 SWING = 0.45  # of the daily shape: the peak is 1.45 times the mean
 PEAK_HOUR = 14.0
-IN_FLIGHT = 64  # sends of one region at a time; what comes beyond is counted as failed
+IN_FLIGHT = 64  # sends of one region at a time; what comes beyond is counted as broken
 TALLY_S = 5.0
 SEND_S = 3.0
 
@@ -52,11 +52,14 @@ class Shape:
 
 @dataclass(slots=True)
 class Tally:
-    """Since the start: every send is accepted or failed in the end. `retried` had a refused connection."""
+    """Since the start. `failed` had an answer that was no acceptance, `broken` none at all: a process that ends
+    cuts the connections it holds. `retried` had a refused connection.
+    """
 
     sent: int = 0
     accepted: int = 0
     failed: int = 0
+    broken: int = 0
     retried: int = 0
 
 
@@ -102,7 +105,7 @@ class RegionLoad:
     def _begin(self) -> None:
         self.tally.sent += 1
         if len(self._under_way) >= IN_FLIGHT:
-            self.tally.failed += 1
+            self.tally.broken += 1
             return
         task = asyncio.create_task(self._send())
         self._under_way.add(task)
@@ -122,9 +125,10 @@ class RegionLoad:
                 break  # it may have been taken: not sent again
             if answer.status_code == 202:
                 self.tally.accepted += 1
-                return
-            break
-        self.tally.failed += 1
+            else:
+                self.tally.failed += 1
+            return
+        self.tally.broken += 1
 
     def _two_instances(self) -> list[str]:
         """The next healthy instance in turn, and the one after it."""

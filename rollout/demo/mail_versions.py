@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from random import Random
 
-QUIET_S = (3.6, 4.6)  # uptime at which a process meets an expired key: never 3 times in 8 s
+QUIET_S = (3.0, 3.8)  # uptime at which a process meets an expired key: never 3 times in 7 s
 PLACES = 4  # processes of a region, whose first stops are spread
-SPREAD_S = 6.0  # over about one uptime and one restart
+SPREAD_S = 5.0  # over about one uptime and one restart
 SIGNED_TOGETHER = 4  # sends that wait for a signature when a process stops
 
 

@@ -148,6 +148,7 @@ def _figures(told: Account) -> list[tuple[str, str]]:
         ("from decision to the last region read back", f"{back:.1f} s" if back is not None else "never"),
         ("processes that stopped by themselves", str(stops)),
         (f"requests that {told.bad['version']} answered", str(told.requests_exposed)),
+        ("connections cut without an answer", str(told.broken)),
         ("sends accepted / delivered", f"{_accepted(told)} / {told.delivered}"),
         ("sends delayed / resumed / lost", f"{told.delayed} / {told.resumed} / {told.lost}"),
     ]

@@ -45,13 +45,13 @@ holdback: 25%
 false_rollback_budget: 1%
 steps:
   - set_weight: 25%
-  - bake: 3s
+  - bake: 2s
   - set_weight: 75%
   - bake: 3s
 stages:
   - regions: [R3]
   - regions: [R1]
-    steps: [{set_weight: 25%}, {bake: 5s}, {set_weight: 75%}, {bake: 9s}]
+    steps: [{set_weight: 25%}, {bake: 3s}, {set_weight: 75%}, {bake: 15s}]
   - regions: [R2]
 checks:
   - {signal: errors, tolerance: 2}
@@ -61,7 +61,7 @@ checks:
   - {signal: oldest_age, limit: 60, no_data: ignore}
 judging: {interval: 1s, block: 1s, warmup: 1s, max_age: 5s, min_requests: 3}
 guards:
-  crash_loop: {restarts: 3, within: 8s}
+  crash_loop: {restarts: 3, within: 7s}
   success: {below: 50%, for: 5s}
   silence: 10s
 watch: 3s

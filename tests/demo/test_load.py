@@ -67,7 +67,7 @@ class Users:
             self.load._begin()
             await asyncio.gather(*self.load._under_way)
         tally = self.load.tally
-        return tally.sent, tally.accepted, tally.failed, tally.retried
+        return tally.sent, tally.accepted, tally.failed + tally.broken, tally.retried
 
 
 def takes(_: httpx.Request) -> httpx.Response:
@@ -103,6 +103,12 @@ async def test_what_may_have_been_taken_is_not_sent_again(
     users = Users(tmp_path, {1: answer, 2: answer})
     assert await users.send(1) == (1, 0, 1, 0)
     assert len(users.asked) == 1
+
+
+async def test_a_bad_answer_and_no_answer_are_told_apart(tmp_path: Path) -> None:
+    users = Users(tmp_path, {1: breaks, 2: lambda _: httpx.Response(500)})
+    await users.send(2)
+    assert (users.load.tally.failed, users.load.tally.broken) == (1, 1)
 
 
 async def test_a_region_without_a_status_fails_and_is_counted(tmp_path: Path) -> None:

@@ -99,6 +99,19 @@ async def test_a_watch_without_data_cannot_end_and_pages_once(make_world: MakeWo
     assert await world.running("R3") == RELEASED
 
 
+async def test_a_watch_that_sees_nothing_is_paged_long_before_it_ends(make_world: MakeWorld) -> None:
+    world = make_world({**ONE, "watch": "10m", "guards": {"silence": "10m"}})
+    rollout_id = await world.given_succeeded()
+    for _ in range(2):
+        world.silent |= {("R3", "1.1.0"), ("R3", "1.0.0")}
+        await world.run(60)
+        world.silent.clear()
+        await world.run(10)
+    blind = [page for page in world.pages() if "in R3 has seen nothing for 21 s" in page]
+    assert len(blind) == 2
+    assert await owed(world, rollout_id, ObligationKind.WATCH) == {"R3": ObligationState.OPEN}
+
+
 async def test_a_holdback_that_cannot_be_released_is_paged(make_world: MakeWorld) -> None:
     world = make_world(ONE)
     rollout_id = await world.given_succeeded()

@@ -66,11 +66,11 @@ def _watch(draft: Draft, watch: Obligation) -> None:
         reason = say.plain("watch.taken_over", f"{newer} runs in {watch.region} now.", region=watch.region)
         _end(draft, watch, ObligationState.TAKEN_OVER, reason)
         return
-    if draft.now < watch.until:
-        draft.wake_in(draft.plan.judging.interval)
-        return
     problem = _blind(draft, watch.region)
-    if problem is None:
+    if draft.now < watch.until:
+        _note_blindness(draft, watch, problem)
+        draft.wake_in(draft.plan.judging.interval)
+    elif problem is None:
         text = (
             f"{watch.region} was watched for {say.span((draft.now - watch.since).total_seconds())}: no harm."
         )
@@ -79,6 +79,25 @@ def _watch(draft: Draft, watch: Obligation) -> None:
     else:
         _late(draft, watch, f"The watch of {watch.region} cannot end without data: {problem}")
         draft.wake_in(draft.plan.judging.interval)
+
+
+def _note_blindness(draft: Draft, watch: Obligation, problem: str | None) -> None:
+    """A watch that has seen nothing for longer than the deadline `blind` is paged, once for each time."""
+    since = watch.progress.get("blind_since")
+    if problem is None or since is None:
+        if problem or since:
+            noted = {"blind_since": draft.now.isoformat()} if problem else {}
+            draft.owe(replace(watch, progress=noted))
+        return
+    lasted = (draft.now - datetime.fromisoformat(since)).total_seconds()
+    if lasted > draft.plan.deadlines.blind and "paged" not in watch.progress:
+        draft.owe(replace(watch, progress={**watch.progress, "paged": True}))
+        text = (
+            f"The watch of {draft.rollout.release.service} {draft.rollout.release.version} in {watch.region} "
+            f"has seen nothing for {say.span(lasted)}: {problem} Mend the source; until then late harm is "
+            "not seen there."
+        )
+        draft.notify(text, urgent=True)
 
 
 def taken_over_by(draft: Draft, region: RegionRollout) -> str | None:
