@@ -52,8 +52,10 @@ class Shape:
 
 @dataclass(slots=True)
 class Tally:
-    """Since the start. `failed` had an answer that was no acceptance, `broken` none at all: a process that ends
-    cuts the connections it holds. `retried` had a refused connection.
+    """Counts since the start.
+
+    `failed` had an answer that was no acceptance; `broken` had none: a process that ends cuts the connections
+    that it holds. `retried` had a refused connection.
     """
 
     sent: int = 0

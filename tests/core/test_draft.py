@@ -1,11 +1,12 @@
-"""Keys of actions: stable, never used twice, also when only the newest actions are known."""
+"""A decision in the making: keys of actions are never used twice, and the way back is never the candidate."""
 
 from datetime import UTC, datetime
 
 from rollout.core.actions import Action, ActionRecord
 from rollout.core.decide import Facts
+from rollout.core.decide.back import way_back
 from rollout.core.decide.draft import Draft
-from rollout.core.model import Kind, Phase, Reason, RegionRollout, Release, Rollout
+from rollout.core.model import Kind, KnownGood, Phase, Reason, RegionRollout, Release, Rollout
 from tests.core.test_plan import ALL, SIGNALS, compile_plan, policy
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -51,3 +52,12 @@ def test_an_order_taken_back_in_the_same_decision_is_neither_recorded_nor_droppe
     decision = new.finish()
     assert decision.drop_actions == ()
     assert [record.key for record in decision.actions] == [second.key]
+
+
+def test_the_version_under_judgement_is_never_a_way_back_also_when_it_is_called_good():
+    new = draft()
+    good = KnownGood(
+        service="mail", region="R3", release=new.rollout.release, since=NOW, how="adopted", by="dana"
+    )
+    new.facts = Facts(known_good={"R3": (good,)})
+    assert way_back(new, new.rollout.region("R3")) is None
