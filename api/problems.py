@@ -66,6 +66,12 @@ PAGES: dict[str, Page] = {
         "The rollout's phase does not permit this act.",
         "`detail` and the rollout's `possible` list what can be done now.",
     ),
+    "replaced": Page(
+        409,
+        "Newer releases have replaced it",
+        "The release that you want to roll back runs in none of its regions any more.",
+        "Roll back the newest release of the service: `detail` names the regions.",
+    ),
     "touched": Page(
         409,
         "Too late to cancel",

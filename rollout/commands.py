@@ -15,6 +15,7 @@ from rollout.core.model import (
     Intent,
     IntentKind,
     KnownGood,
+    ObligationState,
     Phase,
     RegionRollout,
     Release,
@@ -118,7 +119,19 @@ class Commands:
         return await self._ask(IntentKind.RESUME, rollout_id, actor, reason)
 
     async def rollback(self, rollout_id: str, actor: Actor, reason: str) -> Intent:
-        """Restore every touched region; needs no approval and waits for nothing."""
+        """Restore every touched region; needs no approval and waits for nothing.
+
+        Raises Conflict when newer releases have replaced it everywhere: there is nothing of it to take back.
+        """
+        case = await self._store.case(rollout_id)
+        replaced = {o.region for o in case.obligations if o.state is ObligationState.TAKEN_OVER}
+        touched = {region.region for region in case.rollout.touched}
+        if touched and touched <= replaced:
+            raise Conflict(
+                f"{case.rollout.release.version} runs nowhere any more: newer releases replaced it in "
+                f"{', '.join(sorted(touched))}. Roll back the newest one instead.",
+                "replaced",
+            )
         return await self._ask(IntentKind.ROLLBACK, rollout_id, actor, reason)
 
     async def cancel(self, rollout_id: str, actor: Actor, reason: str) -> Intent:
@@ -137,12 +150,13 @@ class Commands:
         self, rollout_id: str, actor: Actor, decision: IntentKind, reason: str
     ) -> Intent:
         """Approve or reject. Raises NotAllowed for one's own release or a missing group, and Conflict."""
+        at = self._clock.now()  # before looking, so that it never counts for an approval that is asked later
         case = await self._store.case(rollout_id)
         if decision is IntentKind.APPROVE:
             _may_approve(case, actor)
         elif not _may_reject(case.rollout):
             raise _impossible(case.rollout, "reject")
-        return await self._ask(decision, rollout_id, actor, reason)
+        return await self._ask(decision, rollout_id, actor, reason, at=at)
 
     # ------------------------------------------------------------------ services
 
@@ -200,13 +214,14 @@ class Commands:
         *,
         until: datetime | None = None,
         then: str = "hold",
+        at: datetime | None = None,
     ) -> Intent:
+        now = at or self._clock.now()
         case = await self._store.case(rollout_id)
         triggers = _TRIGGERS.get(kind, ())
         again = kind is IntentKind.ROLLBACK and case.rollout.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
         if triggers and not again and not any(t in PHASES[case.rollout.phase] for t in triggers):
             raise _impossible(case.rollout, kind)
-        now = self._clock.now()
         intent = Intent(
             id=new_id("in", now),
             rollout_id=rollout_id,
@@ -268,7 +283,7 @@ class Commands:
     async def _refuse_while_moving(self, service: str, regions: Sequence[str]) -> None:
         for other in await self._store.active(service):
             moving = [r.region for r in other.touched if r.region in regions]
-            if moving:
+            if moving and other.phase is not Phase.ROLLBACK_FAILED:
                 raise Conflict(
                     f"{other.id} is under way in {', '.join(moving)}; what runs there is not settled yet.",
                     "rollout-active",

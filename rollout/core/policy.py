@@ -216,6 +216,9 @@ class Deadlines(Strict):
     queue: Duration = 86400.0
 
 
+LEAST_HOLDBACK = 1  # percent
+
+
 class Policy(Strict):
     """How a release may move, what is checked, and what is owed afterwards."""
 
@@ -244,6 +247,11 @@ class Policy(Strict):
         ]
         signals = [(f"checks.{i}.signal", check.signal) for i, check in enumerate(self.checks)]
         wrong = [*_doubled(regions), *_doubled(signals)]
+        if self.holdback < LEAST_HOLDBACK:
+            wrong.append(
+                f"holdback: {self.holdback:g} % leaves no baseline to compare with; "
+                f"keep {LEAST_HOLDBACK} % or more"
+            )
         for index, stage in enumerate(self.stages):
             wrong += _whole_way(index, stage.steps or self.steps, self.holdback)
         if wrong:

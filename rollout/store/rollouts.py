@@ -7,14 +7,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, func, or_, select, update
 
 from rollout.core.errors import Conflict, NotFound
-from rollout.core.model import FINISHED, Intent, Phase, RegionRollout, Rollout, Transition
+from rollout.core.model import FINISHED, ActionState, Intent, Phase, RegionRollout, Rollout, Transition
 from rollout.core.plan import Plan
 from rollout.ports import Case, Event
 from rollout.store import mapping, tables
 from rollout.store.writing import add as insert_rows
 
 _R = tables.rollouts
-ACTIONS_SEEN = 400  # the newest of a rollout that a decision is given
+ACTIONS_SEEN = 400  # of a rollout that a decision is given: those still open, then the newest
 
 _IS = _R.c.id == bindparam("rollout_id")
 _ROLLOUT = select(_R).where(_IS)
@@ -29,10 +29,11 @@ _INTENTS = (
     .where(tables.intents.c.rollout_id == bindparam("rollout_id"), tables.NOT_DONE)
     .order_by(tables.intents.c.at, tables.intents.c.sequence)
 )
+_OPEN_FIRST = case((tables.actions.c.state == ActionState.PENDING, 0), else_=1)
 _ACTIONS = (
     select(tables.actions)
     .where(tables.actions.c.rollout_id == bindparam("rollout_id"))
-    .order_by(tables.actions.c.sequence.desc())
+    .order_by(_OPEN_FIRST, tables.actions.c.sequence.desc())
     .limit(ACTIONS_SEEN)
 )
 _OBLIGATIONS = (
@@ -56,12 +57,12 @@ def facts(conn: Connection, rollout_id: str) -> Case:
     """One rollout with everything that a decision needs. Raises NotFound."""
     key = {"rollout_id": rollout_id}
     rollout = one(conn, rollout_id)
-    newest_first = conn.execute(_ACTIONS, key).all()
+    actions = sorted(conn.execute(_ACTIONS, key).all(), key=lambda row: row.sequence)
     return Case(
         rollout=rollout,
         plan=mapping.PLAN.noun(conn.execute(_PLAN, key).one()),
         intents=tuple(mapping.INTENT.noun(row) for row in conn.execute(_INTENTS, key)),
-        actions=tuple(mapping.ACTION.noun(row) for row in reversed(newest_first)),
+        actions=tuple(mapping.ACTION.noun(row) for row in actions),
         obligations=tuple(mapping.OBLIGATION.noun(row) for row in conn.execute(_OBLIGATIONS, key)),
         evidence={row.region: mapping.EVIDENCE.noun(row) for row in conn.execute(_EVIDENCE, key)},
     )

@@ -55,13 +55,6 @@ def stop(conn: Connection, rollout: Rollout, at: datetime) -> None:
     put(conn, _BACK, [{"service": service, "version": version, "rollout_id": rollout.id}])
 
 
-def release_stop(conn: Connection, service: str) -> None:
-    """Automatic promotion may go on. Raises NotFound."""
-    released = update(_S).where(_S.c.name == service).values(stopped_by=None, stopped_at=None)
-    if conn.execute(released).rowcount != 1:
-        raise NotFound("service", service)
-
-
 def was_rolled_back(conn: Connection, service: str, version: str) -> str | None:
     """By which rollout, the last time."""
     found = select(_BACK.c.rollout_id).where(_BACK.c.service == service, _BACK.c.version == version)

@@ -188,10 +188,6 @@ class SqlStore(Store):
         """Declare, or replace the version that was read; a stop stays. Raises StaleWrite."""
         return await self._write(services.declare, service)
 
-    async def release_stop(self, service: str) -> None:
-        """Automatic promotion may go on. Raises NotFound."""
-        await self._write(services.release_stop, service)
-
     async def service_regions(self, service: str) -> tuple[ServiceRegion, ...]:
         """What is known of a service in each region, by region."""
         return await self._read(services.regions, service)

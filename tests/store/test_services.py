@@ -33,11 +33,9 @@ async def test_services_are_listed_by_name(store: SqlStore) -> None:
 async def test_an_unknown_service_is_not_found(store: SqlStore) -> None:
     with pytest.raises(NotFound):
         await store.service("x")
-    with pytest.raises(NotFound):
-        await store.release_stop("x")
 
 
-async def test_a_stop_survives_a_declaration_and_ends_when_released(store: SqlStore) -> None:
+async def test_a_stop_survives_a_declaration(store: SqlStore) -> None:
     first = await store.put_service(service())
     await store.add(rollout(), plan(), transition(1))
     await store.commit(
@@ -46,8 +44,6 @@ async def test_a_stop_survives_a_declaration_and_ends_when_released(store: SqlSt
     declared = await store.put_service(first)
     assert (declared.stopped_by, declared.stopped_at) == ("ro_01", at(2))
     assert await store.service("mail-sender") == declared
-    await store.release_stop("mail-sender")
-    assert await store.service("mail-sender") == replace(declared, stopped_by=None, stopped_at=None)
 
 
 async def test_adopting_makes_it_known_good_and_raises_the_generation(store: SqlStore) -> None:
