@@ -132,6 +132,12 @@ PAGES: dict[str, Page] = {
         "Something with the same id is stored already.",
         "Read it; if it is not what you meant, send the request again for a new id.",
     ),
+    "name-taken": Page(
+        409,
+        "Another valid token has this name",
+        "A token's name stands for one person or program: whoever asked for a release may not approve it.",
+        "Take another name, or revoke the token that `detail` names and send the request again.",
+    ),
     "stale": Page(
         412,
         "Changed since you looked",

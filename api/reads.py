@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from rollout.access import check_service
 from rollout.commands import StartRequest
 from rollout.core.errors import Conflict, NotFound
-from rollout.core.model import FINISHED, Phase
+from rollout.core.model import Phase
 from rollout.ports import Token
 from rollout.queries import Queries
 from rollout.views import EventView, Fleet, PlanView, RolloutView, RunningView, ServiceView
-
-_FRONT = 30  # rollouts on the front page
 
 
 class Reads:
@@ -76,6 +74,13 @@ class Reads:
         seen = tuple(event for event in found if self._sees(event.service))
         return seen, found[-1].sequence if found else after, len(found) == limit
 
+    async def newest_events(
+        self, rollout_id: str, *, before: int | None, limit: int
+    ) -> tuple[EventView, ...]:
+        """The last of one rollout's history, oldest first. Raises as `rollout` does."""
+        view = await self.rollout(rollout_id)
+        return await self._queries.newest_events(view.id, before=before, limit=limit)
+
     async def plan(self, request: StartRequest) -> PlanView:
         """A dry run."""
         check_service(self.token, request.release.service)
@@ -104,14 +109,4 @@ class Reads:
 
     async def fleet(self) -> Fleet:
         """The front page."""
-        if not self.token.services:
-            return await self._queries.fleet()
-        views, _ = await self.rollouts(limit=_FRONT)
-        services = await self.services()
-        return Fleet(
-            needs_person=tuple(v for v in views if v.needs_person),
-            moving=tuple(v for v in views if not v.needs_person and v.phase not in FINISHED),
-            recent=tuple(v for v in views if not v.needs_person and v.phase in FINISHED),
-            services=services,
-            running={service.name: await self.running(service.name) for service in services},
-        )
+        return await self._queries.fleet(self.token.services)

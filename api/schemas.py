@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from rollout.access import NAME_PATTERN
 from rollout.commands import StartRequest
 from rollout.core.model import CONTROLLER, Phase, Release, Service
 from rollout.core.policy import Duration, Name, SignalName
@@ -69,7 +70,7 @@ Reference = Annotated[
 ]
 Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
 RegionName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,62}$")]
-TokenName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"), AfterValidator(_person)]
+TokenName = Annotated[str, Field(pattern=NAME_PATTERN), AfterValidator(_person)]
 Link = Annotated[str, Field(max_length=1000), AfterValidator(_link)]
 RolloutId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_]{1,40}$", description="An id, or its unique prefix.")]
 ServiceName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,62}$")]

@@ -6,6 +6,7 @@ hash buys nothing). What must not live here: HTTP (api/deps.py).
 
 import hashlib
 import os
+import re
 import secrets
 import zlib
 from collections.abc import Sequence
@@ -14,10 +15,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from rollout.core.errors import InvalidInput, NotAllowed, NotAuthenticated, NotFound, Problem
+from rollout.core.model import CONTROLLER
 from rollout.ids import new_id
 from rollout.ports import Clock, Store, Token
 
 TOKEN_DAYS = 90
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"
+FIRST_ADMIN = "first-admin"
 SESSION_HOURS = 12
 
 
@@ -80,13 +84,24 @@ class Access:
         services: Sequence[str] = (),
         days: int = TOKEN_DAYS,
     ) -> tuple[Token, str]:
-        """A new token and its secret, which is shown only here. Raises InvalidInput for an unknown role."""
+        """A new token and its secret, which is shown only here.
+
+        Raises InvalidInput for an unknown role or a name that cannot be one, and Conflict for a name that
+        another valid token has.
+        """
+        token, secret = self._token(name, role, groups, services, days), _secret("rot_")
+        await self._store.add_token(token, _hash(secret))
+        return token, secret
+
+    def _token(
+        self, name: str, role: str, groups: Sequence[str], services: Sequence[str], days: int
+    ) -> Token:
         if role not in ROLES:
             known = ", ".join(ROLES)
             raise InvalidInput(f"Unknown role '{role}'.", (Problem("/role", f"one of {known}"),))
+        _refuse_name(name)
         now = self._clock.now()
-        secret = _secret("rot_")
-        token = Token(
+        return Token(
             id=new_id("to", now),
             name=name,
             role=role,
@@ -95,8 +110,6 @@ class Access:
             created_at=now,
             expires_at=now + timedelta(days=days),
         )
-        await self._store.add_token(token, _hash(secret))
-        return token, secret
 
     async def authenticate(self, secret: str) -> Token:
         """The token of a secret. Raises NotAuthenticated when unknown, expired or revoked."""
@@ -121,16 +134,15 @@ class Access:
         await self._store.revoke_token(token_id, self._clock.now())
 
     async def first_admin(self, file: Path) -> bool:
-        """Create the first admin token, once, into a file that only its owner reads. True when it was."""
+        """Create the first admin token, once, into a file that only its owner reads. True when it was.
+
+        The file comes first: after a crash in between, the next start finds no token and writes a new one.
+        """
         if await self._store.tokens():
             return False
-        _, secret = await self.create_token("first-admin", "admin")
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
-            os.fchmod(opened.fileno(), 0o600)
-            opened.write(secret + "\n")
-            opened.flush()
-            os.fsync(opened.fileno())
+        token, secret = self._token(FIRST_ADMIN, "admin", (), (), TOKEN_DAYS), _secret("rot_")
+        _write_secret(file, secret)
+        await self._store.add_token(token, _hash(secret))
         return True
 
     async def log_in(self, secret: str) -> tuple[Token, str]:
@@ -153,6 +165,32 @@ class Access:
     async def log_out(self, session: str) -> None:
         """End a session."""
         await self._store.end_session(_hash(session))
+
+
+def _refuse_name(name: str) -> None:
+    """Raise InvalidInput for the controller's own name, and for one that only looks like another's."""
+    if name == CONTROLLER:
+        wrong = f"'{CONTROLLER}' is the name of the controller itself; take another one"
+    elif not re.fullmatch(NAME_PATTERN, name):
+        wrong = "letters, digits and ._@+-, beginning with a letter or digit, 64 at most"
+    else:
+        return
+    raise InvalidInput(f"A token cannot be named '{name}'.", (Problem("/name", wrong),))
+
+
+def _write_secret(file: Path, secret: str) -> None:
+    """Replace what the file holds; it is on the disk, and its owner's alone, when this returns."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+        os.fchmod(opened.fileno(), 0o600)
+        opened.write(secret + "\n")
+        opened.flush()
+        os.fsync(opened.fileno())
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _secret(prefix: str) -> str:

@@ -1,15 +1,18 @@
 """Wiring by hand: the only place where concrete parts meet."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import httpx
 
 from rollout.access import Access
-from rollout.clock import SystemClock
+from rollout.clock import SteadyClock, SystemClock
 from rollout.commands import Commands
 from rollout.config import ConfigurationFiles
+from rollout.core.errors import StoreError
 from rollout.core.model import Region
 from rollout.http import client
 from rollout.ports import Clock, Deployer, MetricSource, Notifier, Store
@@ -76,11 +79,36 @@ async def controller(settings: Settings) -> AsyncIterator[Controller]:
     Raises StoreError and InvalidInput with what to mend.
     """
     settings.data.mkdir(parents=True, exist_ok=True)
-    clock = SystemClock()
+    with only_controller(settings):
+        async with _wired(settings) as built:
+            yield built
+
+
+@contextmanager
+def only_controller(settings: Settings) -> Iterator[None]:
+    """Hold the data directory: SQLite is for one controller. Raises StoreError while another holds it."""
+    with (settings.data / "controller.lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise StoreError(
+                f"Another controller, process {file.read().strip() or 'unknown'}, works on {settings.data}. "
+                "End it, or choose another directory with ROLLOUT_DATA."
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+@asynccontextmanager
+async def _wired(settings: Settings) -> AsyncIterator[Controller]:
+    clock = SteadyClock()
     files = ConfigurationFiles(settings.config, clock, settings.revisions)
     store = open_store(settings.database_url)
     async with client() as http:
-        plugins = Plugins(settings, clock, http)
+        plugins = Plugins(settings, SystemClock(), http)
         reconciler = Reconciler(
             store=store,
             clock=clock,
@@ -92,6 +120,7 @@ async def controller(settings: Settings) -> AsyncIterator[Controller]:
             keep_s=settings.samples_keep_s,
         )
         heartbeat = Heartbeat(reconciler, files, clock, tick_s=settings.tick_s)
+        reconciler.changed = heartbeat.wake
         built = Controller(
             settings=settings,
             store=store,

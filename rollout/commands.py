@@ -15,6 +15,7 @@ from rollout.core.model import (
     Intent,
     IntentKind,
     KnownGood,
+    Obligation,
     ObligationState,
     Phase,
     RegionRollout,
@@ -124,12 +125,11 @@ class Commands:
         Raises Conflict when newer releases have replaced it everywhere: there is nothing of it to take back.
         """
         case = await self._store.case(rollout_id)
-        replaced = {o.region for o in case.obligations if o.state is ObligationState.TAKEN_OVER}
-        touched = {region.region for region in case.rollout.touched}
-        if touched and touched <= replaced:
+        if replaced_everywhere(case.rollout, case.obligations):
+            names = ", ".join(sorted(region.region for region in case.rollout.touched))
             raise Conflict(
                 f"{case.rollout.release.version} runs nowhere any more: newer releases replaced it in "
-                f"{', '.join(sorted(touched))}. Roll back the newest one instead.",
+                f"{names}. Roll back the newest one instead.",
                 "replaced",
             )
         return await self._ask(IntentKind.ROLLBACK, rollout_id, actor, reason)
@@ -155,7 +155,7 @@ class Commands:
         if decision is IntentKind.APPROVE:
             _may_approve(case, actor)
         elif not _may_reject(case.rollout):
-            raise _impossible(case.rollout, "reject")
+            raise _impossible(case, "reject")
         return await self._ask(decision, rollout_id, actor, reason, at=at)
 
     # ------------------------------------------------------------------ services
@@ -175,6 +175,7 @@ class Commands:
             for known in await self._store.service_regions(service)
             if not regions or known.region in regions
         ]
+        await self._refuse_unread(service, [known.region for known in found])
         missing = set(regions) - {known.region for known in found}
         if missing or not found:
             names = ", ".join(sorted(missing)) or "any region"
@@ -221,7 +222,7 @@ class Commands:
         triggers = _TRIGGERS.get(kind, ())
         again = kind is IntentKind.ROLLBACK and case.rollout.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
         if triggers and not again and not any(t in PHASES[case.rollout.phase] for t in triggers):
-            raise _impossible(case.rollout, kind)
+            raise _impossible(case, kind)
         intent = Intent(
             id=new_id("in", now),
             rollout_id=rollout_id,
@@ -279,6 +280,14 @@ class Commands:
                 "rollout-active",
             )
         return ahead
+
+    async def _refuse_unread(self, service: str, regions: Sequence[str]) -> None:
+        for seen in await self._store.observed():
+            if seen.service == service and seen.region in regions and seen.error:
+                raise Conflict(
+                    f"{seen.region} does not answer, so nobody knows what runs there now: {seen.error}",
+                    "not-read",
+                )
 
     async def _refuse_while_moving(self, service: str, regions: Sequence[str]) -> None:
         for other in await self._store.active(service):
@@ -361,7 +370,7 @@ def _refuse_unpinned(configuration: Configuration, plan: Plan, release: Release)
 def _may_approve(case: Case, actor: Actor) -> None:
     approval = case.rollout.approval
     if case.rollout.phase is not Phase.AWAITING_APPROVAL or approval is None:
-        raise _impossible(case.rollout, "approve")
+        raise _impossible(case, "approve")
     involved = {case.rollout.created_by: "requested", case.rollout.release.author: "authored"}
     if actor.name in involved and not approval.self_approval:
         raise NotAllowed(
@@ -381,12 +390,24 @@ def _may_reject(rollout: Rollout) -> bool:
     return not rollout.finished and wanted in PHASES[rollout.phase]
 
 
-def _impossible(rollout: Rollout, what: str) -> IllegalTransition:
-    return IllegalTransition(rollout.id, rollout.phase, what, possible_intents(rollout))
+def _impossible(case: Case, what: str) -> IllegalTransition:
+    possible = possible_intents(case.rollout, obligations=case.obligations)
+    return IllegalTransition(case.rollout.id, case.rollout.phase, what, possible)
 
 
-def possible_intents(rollout: Rollout) -> tuple[str, ...]:
-    """The verbs that fit the present phase: what a person can do now."""
+def replaced_in(obligations: Sequence[Obligation]) -> frozenset[str]:
+    """The regions in which a newer release runs now."""
+    return frozenset(o.region for o in obligations if o.state is ObligationState.TAKEN_OVER)
+
+
+def replaced_everywhere(rollout: Rollout, obligations: Sequence[Obligation]) -> bool:
+    """Whether newer releases replaced it in every touched region, so that there is nothing to take back."""
+    touched = {region.region for region in rollout.touched}
+    return bool(touched) and touched <= replaced_in(obligations)
+
+
+def possible_intents(rollout: Rollout, *, obligations: Sequence[Obligation] = ()) -> tuple[str, ...]:
+    """The verbs that fit the present phase, and what is left to act on: what a person can do now."""
     row = PHASES[rollout.phase]
     verbs = []
     if rollout.phase is Phase.AWAITING_APPROVAL:
@@ -395,7 +416,7 @@ def possible_intents(rollout: Rollout) -> tuple[str, ...]:
         verbs.append("hold")
     if Trigger.RESUME in row:
         verbs.append("resume")
-    if rollout.touched and Trigger.ROLLBACK in row:
+    if rollout.touched and Trigger.ROLLBACK in row and not replaced_everywhere(rollout, obligations):
         verbs.append("rollback")
     if not rollout.touched and Trigger.CANCEL in row:
         verbs.append("cancel")

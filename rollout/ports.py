@@ -195,9 +195,12 @@ class Store(Protocol):
         *,
         service: str | None = None,
         phases: Sequence[Phase] = (),
+        busy: bool = False,
+        oldest: bool = False,
         limit: int = 50,
         before: str | None = None,
-    ) -> tuple[Rollout, ...]: ...  # newest first; `before` is an id
+    ) -> tuple[Rollout, ...]: ...
+    # ^ newest first unless `oldest`; `before` is the id where a page ended; `busy`: unfinished, or due again
     async def active(self, service: str) -> tuple[Rollout, ...]: ...  # unfinished, oldest first
     async def phase_counts(self) -> Mapping[Phase, int]: ...  # stored rollouts by phase; absent is none
     async def add(
@@ -207,8 +210,14 @@ class Store(Protocol):
     async def ask(self, intent: Intent) -> None: ...  # records it and makes the rollout due at intent.at
     async def wake(self, rollout_id: str, at: datetime) -> None: ...  # due no later than `at`
     async def events(
-        self, *, rollout_id: str | None = None, after: int = 0, limit: int = 200
-    ) -> tuple[Event, ...]: ...
+        self,
+        *,
+        rollout_id: str | None = None,
+        after: int = 0,
+        before: int | None = None,
+        newest: bool = False,
+        limit: int = 200,
+    ) -> tuple[Event, ...]: ...  # in order; `newest`: the last of them, not the first
 
     # actions
     async def due_actions(self, now: datetime, limit: int) -> tuple[ActionRecord, ...]: ...
@@ -236,7 +245,7 @@ class Store(Protocol):
     async def was_rolled_back(self, service: str, version: str) -> str | None: ...  # by which rollout
 
     # access
-    async def add_token(self, token: Token, secret_hash: str) -> None: ...
+    async def add_token(self, token: Token, secret_hash: str) -> None: ...  # Conflict: its name too
     async def token(self, secret_hash: str) -> Token | None: ...
     async def tokens(self) -> tuple[Token, ...]: ...
     async def revoke_token(self, token_id: str, at: datetime) -> None: ...

@@ -1,6 +1,6 @@
 """Reads for the API, the CLI and the page. Nothing here changes anything."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from rollout.core.model import (
 from rollout.core.plan import Plan, PlanStage, SetWeight
 from rollout.ports import Clock, Event, Store
 from rollout.sight import Flow, flows, planned_s, smallest_rises, step_words
-from rollout.summary import RolloutReader
+from rollout.summary import RolloutReader, phase_words
 from rollout.views import (
     EventView,
     Fleet,
@@ -32,6 +32,8 @@ from rollout.views import (
     ServiceView,
 )
 
+BUSY_MOST = 200  # unfinished or watched rollouts on the front page, for each service that is asked for
+ENDED_MOST = 30  # finished ones on it
 FLOW_S = 120.0  # of newest samples that say how much traffic there is now
 
 
@@ -64,8 +66,10 @@ class Queries:
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[tuple[RolloutView, ...], str | None]:
-        """A page, newest first, and the cursor of the next one."""
-        found = await self._store.rollouts(service=service, phases=phases, limit=limit + 1, before=cursor)
+        """A page, newest first, and the cursor of the next one. With `needs_person` it may be short."""
+        found = await self._store.rollouts(
+            service=service, phases=phases, busy=needs_person, limit=limit + 1, before=cursor
+        )
         views = [await self.rollout(rollout.id) for rollout in found[:limit]]
         kept = tuple(view for view in views if view.needs_person or not needs_person)
         return kept, (found[limit - 1].id if len(found) > limit else None)
@@ -73,6 +77,13 @@ class Queries:
     async def events(self, *, rollout_id: str | None, after: int, limit: int) -> tuple[EventView, ...]:
         """History, oldest first, after a place in the global sequence."""
         found = await self._store.events(rollout_id=rollout_id, after=after, limit=limit)
+        return tuple(_event(event) for event in found)
+
+    async def newest_events(
+        self, rollout_id: str, *, before: int | None, limit: int
+    ) -> tuple[EventView, ...]:
+        """The last of one rollout's history, oldest first; with `before`, the last up to that place."""
+        found = await self._store.events(rollout_id=rollout_id, before=before, newest=True, limit=limit)
         return tuple(_event(event) for event in found)
 
     async def plan(self, request: StartRequest) -> PlanView:
@@ -148,19 +159,29 @@ class Queries:
             )
         return tuple(rows)
 
-    async def fleet(self) -> Fleet:
-        """The front page."""
-        views, _ = await self.rollouts(limit=30)
-        services = await self.services()
-        needs = tuple(view for view in views if view.needs_person)
-        moving = tuple(v for v in views if not v.needs_person and v.phase not in FINISHED)
+    async def fleet(self, only: Sequence[str] = ()) -> Fleet:
+        """The front page, of these services or of all; nothing that needs a person is too old for it."""
+        busy, ended = await self._front(only)
+        needs = [view for view in {v.id: v for v in (*busy, *ended)}.values() if view.needs_person]
+        services = [view for view in await self.services() if not only or view.name in only]
         return Fleet(
-            needs_person=needs,
-            moving=moving,
-            recent=tuple(v for v in views if not v.needs_person and v.phase in FINISHED),
-            services=services,
+            needs_person=_newest_first(needs),
+            moving=_newest_first(v for v in busy if not v.needs_person and v.phase not in FINISHED),
+            recent=_newest_first(v for v in ended if not v.needs_person),
+            services=tuple(services),
             running={service.name: await self.running(service.name) for service in services},
         )
+
+    async def _front(self, only: Sequence[str]) -> tuple[list[RolloutView], list[RolloutView]]:
+        """Those with business left, the oldest first, and those that ended last; a watched one is in both."""
+        busy: list[Rollout] = []
+        ended: list[Rollout] = []
+        for service in only or (None,):
+            busy += await self._store.rollouts(service=service, busy=True, oldest=True, limit=BUSY_MOST)
+            ended += await self._store.rollouts(service=service, phases=sorted(FINISHED), limit=ENDED_MOST)
+        last = sorted(ended, key=lambda rollout: (rollout.created_at, rollout.id))[-ENDED_MOST:]
+        views = {rollout.id: await self.rollout(rollout.id) for rollout in (*busy, *last)}
+        return [views[rollout.id] for rollout in busy], [views[rollout.id] for rollout in last]
 
     def regions(self) -> tuple[RegionInfo, ...]:
         """The regions of regions.yaml in the order of promotion, without plugin options."""
@@ -230,9 +251,14 @@ def _warnings(
     if rolled_back_by:
         found.append(f"This version was rolled back by {rolled_back_by}: an admin's override is needed.")
     found += [
-        f"{other.id} ({other.release.version}) is {other.phase}: {plan.concurrency}." for other in active
+        f"{other.id} ({other.release.version}) {phase_words(other.phase)}: {plan.concurrency}."
+        for other in active
     ]
     return found
+
+
+def _newest_first(views: Iterable[RolloutView]) -> tuple[RolloutView, ...]:
+    return tuple(sorted(views, key=lambda view: (view.created_at, view.id), reverse=True))
 
 
 def _service(service: Service) -> ServiceView:

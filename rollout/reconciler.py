@@ -14,7 +14,7 @@ import structlog
 from rollout.config import Configuration
 from rollout.core.actions import GOING_BACK, ActionRecord, ActionResult
 from rollout.core.decide import Decision, Facts, decide
-from rollout.core.errors import PermanentError, RolloutError, StaleWrite, TransientError
+from rollout.core.errors import OutsideError, PermanentError, RolloutError, StaleWrite, StoreError
 from rollout.core.judge import begin, hold_off, judge, update
 from rollout.core.judge.evidence import RegionEvidence
 from rollout.core.model import (
@@ -27,6 +27,7 @@ from rollout.core.model import (
     Region,
     RegionPhase,
     RegionRollout,
+    Rollout,
     Sample,
     Service,
     Signal,
@@ -51,7 +52,9 @@ log = structlog.get_logger(__name__)
 
 BATCH = 100  # rollouts and actions taken in one tick
 COLLECT_TIMEOUT_S = 5.0
+OBSERVE_WAIT_S = 1.0  # that one tick waits for its readings
 APPLY_TIMEOUT_S = 30.0
+TROUBLE_S, TROUBLE_CAP_S = 1.0, 300.0  # before a rollout that could not be decided is tried again
 POLL_S = 0.5  # before asking again about an action that is under way
 RETRY_S, RETRY_CAP_S, RETRY_BACK_CAP_S = 0.5, 15.0, 5.0  # going back is retried more often
 HISTORY_S = 6 * 3600  # of samples from before a release that calibrate its judge
@@ -66,6 +69,14 @@ class _Wanted:
 
     interval_s: float
     signals: Mapping[str, Signal] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trouble:
+    """A rollout that could not be decided, how often, and when it is tried again."""
+
+    times: int
+    until: datetime
 
 
 class Reconciler:
@@ -90,6 +101,8 @@ class Reconciler:
         self.changed = changed
         self._wanted: dict[tuple[str, str], _Wanted] = {}
         self._doing: dict[str, asyncio.Task[None]] = {}
+        self._observing: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._troubled: dict[str, _Trouble] = {}
         self._forgot_at: datetime | None = None
 
     async def tick(self) -> None:
@@ -107,25 +120,38 @@ class Reconciler:
 
     async def stop(self) -> None:
         """Leave effects under way: they are recorded, and done again with the same key."""
-        for task in self._doing.values():
+        under_way = [*self._doing.values(), *self._observing.values()]
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*self._doing.values(), return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     # ------------------------------------------------------------------ observe
 
     async def _observe(self) -> None:
+        """Begin every reading that is due; wait for those that answer soon, never for one that hangs."""
         now = self._clock.now()
         known = {(o.service, o.region): o for o in await self._store.observed()}
-        due = []
+        begun = []
         for service in await self._store.services():
             for region in self._regions_of(service):
-                old = known.get((service.name, region.name))
-                old = old or Observed(service=service.name, region=region.name)
-                every = self._wanted.get((service.name, region.name), _Wanted(interval_s=self._collect_s))
-                waited = (now - old.collected_at).total_seconds() if old.collected_at else NEVER.year
-                if waited >= min(every.interval_s, self._collect_s) - 0.05 or waited < 0:
-                    due.append(self._observe_one(service, region, old, every))
-        await asyncio.gather(*due)
+                key = (service.name, region.name)
+                old = known.get(key) or Observed(service=service.name, region=region.name)
+                want = self._wanted.get(key, _Wanted(interval_s=self._collect_s))
+                if key not in self._observing and self._is_due(old, want, now):
+                    task = asyncio.create_task(self._observe_one(service, region, old, want))
+                    self._observing[key] = task
+                    task.add_done_callback(lambda _, key=key: self._observing.pop(key, None))  # type: ignore[misc]
+                    begun.append(task)
+        if begun:
+            answered, _ = await asyncio.wait(begun, timeout=OBSERVE_WAIT_S)
+            for task in answered:
+                task.result()  # a reading that could not be stored stops the tick
+
+    def _is_due(self, old: Observed, want: _Wanted, now: datetime) -> bool:
+        if old.collected_at is None:
+            return True
+        waited = (now - old.collected_at).total_seconds()
+        return waited < 0 or waited >= min(want.interval_s, self._collect_s) - 0.05
 
     def _regions_of(self, service: Service) -> list[Region]:
         regions = self._configuration().regions
@@ -150,13 +176,15 @@ class Reconciler:
                         now=now,
                     )
                 )
-        except (RolloutError, TimeoutError) as error:
-            message = str(error) or f"no answer within {COLLECT_TIMEOUT_S:g} s."
+        except Exception as error:  # whatever one region does, the others are read
+            message = _words(error, COLLECT_TIMEOUT_S)
             seen = replace(
                 old, collected_at=now, error=message, error_since=old.error_since or now, problems=()
             )
             if not old.error:
-                log.warning("region cannot be asked", service=service.name, region=region.name, error=message)
+                unforeseen = not isinstance(error, RolloutError | TimeoutError)
+                where = {"service": service.name, "region": region.name}
+                log.warning("region cannot be asked", **where, error=message, exc_info=unforeseen)
             await self._store.save_reading(seen, (), running)
             return
         seen = replace(
@@ -172,18 +200,49 @@ class Reconciler:
     # ------------------------------------------------------------------ decide and record
 
     async def _take_further(self, rollout_id: str) -> None:
+        """Decide on one rollout; whatever goes wrong with it, the others and all effects go on."""
+        trouble = self._troubled.get(rollout_id)
+        if trouble is not None and self._clock.now() < trouble.until:
+            return
         try:
             await self._decide(rollout_id)
+            self._troubled.pop(rollout_id, None)
         except StaleWrite:
             log.info("somebody else wrote first; looking again", rollout_id=rollout_id)
+        except StoreError:
+            raise
         except RolloutError as error:
             log.warning("rollout not taken further", rollout_id=rollout_id, error=str(error))
+        except Exception as error:
+            await self._note_trouble(rollout_id, error)
+
+    async def _note_trouble(self, rollout_id: str, error: Exception) -> None:
+        """An error that nobody foresaw: page once, and try again ever more slowly."""
+        before = self._troubled.get(rollout_id, _Trouble(times=0, until=self._clock.now()))
+        wait_s = min(TROUBLE_CAP_S, TROUBLE_S * 2.0**before.times)
+        until = self._clock.now() + timedelta(seconds=wait_s)
+        self._troubled[rollout_id] = _Trouble(times=min(before.times + 1, 10), until=until)
+        log.exception("rollout cannot be decided; trying again", rollout_id=rollout_id, in_s=wait_s)
+        if before.times == 0:
+            text = (
+                f"{rollout_id} cannot be decided: {type(error).__name__}: {error}. Recorded effects "
+                "go on; nothing new is decided for it. Look at the log, and at its regions."
+            )
+            notice = Notice(
+                key=f"{rollout_id}/trouble", rollout_id=rollout_id, service="", text=text, urgent=True
+            )
+            try:
+                await self._notifier.send(notice)
+            except OutsideError as undelivered:
+                log.warning("notice not delivered", key=notice.key, error=str(undelivered))
 
     async def _decide(self, rollout_id: str) -> None:
         case = await self._store.case(rollout_id)
         now = self._clock.now()
-        evidence = {r.region: await self._evidence(case, r) for r in _judged(case)}
-        facts = await self._facts(case, evidence, now)
+        active = await self._store.active(case.rollout.release.service)
+        others = tuple(other for other in active if other.id != case.rollout.id)
+        evidence = {r.region: await self._evidence(case, r) for r in _judged(case, others)}
+        facts = await self._facts(case, others, evidence, now)
         decision = decide(case.rollout, case.plan, facts, now)
         changed = {name: new for name, new in evidence.items() if new != case.evidence.get(name)}
         await self._store.commit(_change(decision, changed))
@@ -211,6 +270,10 @@ class Reconciler:
     async def _begin(self, case: Case, region: RegionRollout) -> RegionEvidence:
         touched_at = region.touched_at or self._clock.now()
         service, since = case.rollout.release.service, touched_at - timedelta(seconds=HISTORY_S)
+        good = {region.back_to.release.version} if region.back_to else set()
+        for known in await self._store.service_regions(service):
+            if known.region == region.region:
+                good |= {kept.release.version for kept in known.known_good}
         before: list[tuple[int, Sample]] = []
         newest = 0
         while page := await self._store.samples(service, region.region, after=newest, since=since):
@@ -222,30 +285,41 @@ class Reconciler:
             candidate=case.rollout.release.version,
             baseline=region.back_to.release.version if region.back_to else "",
             now=touched_at,
-            history=[sample for _, sample in before],
+            history=[sample for _, sample in before if sample.version in good],
         )
         return replace(begun, seen=before[-1][0] if before else 0)
 
-    async def _facts(self, case: Case, evidence: Mapping[str, RegionEvidence], now: datetime) -> Facts:
+    async def _facts(
+        self,
+        case: Case,
+        others: tuple[Rollout, ...],
+        evidence: Mapping[str, RegionEvidence],
+        now: datetime,
+    ) -> Facts:
         name = case.rollout.release.service
         service = await self._store.service(name)
         regions = {known.region: known for known in await self._store.service_regions(name)}
-        errors = {
-            o.region: (o.error, o.error_since)
-            for o in await self._store.observed()
-            if o.service == name and o.region in evidence and o.error_since
-        }
+        observed = [o for o in await self._store.observed() if o.service == name and o.region in evidence]
+        errors = {o.region: (o.error, o.error_since) for o in observed if o.error_since}
         return Facts(
             judgement=judge(case.plan, evidence, now, errors),
             intents=case.intents,
             actions=case.actions,
             obligations=case.obligations,
-            others=tuple(o for o in await self._store.active(name) if o.id != case.rollout.id),
+            others=others,
             stopped_at=service.stopped_at,
             stopped_by=service.stopped_by,
+            problems={o.region: o.problems[0] for o in observed if o.problems},
+            rolled_back_by=await self._rolled_back_by(case),
             known_good={region: known.known_good for region, known in regions.items()},
             generations={region: known.generation for region, known in regions.items()},
         )
+
+    async def _rolled_back_by(self, case: Case) -> str | None:
+        release = case.rollout.release
+        if case.rollout.touched or case.rollout.finished:
+            return None
+        return await self._store.was_rolled_back(release.service, release.version)
 
     def _remember(self, plan: Plan, decision: Decision) -> None:
         """Read the regions of a rollout that is under way, or watched, as often as its plan says."""
@@ -273,10 +347,8 @@ class Reconciler:
             await self._store.save_action(ended)
             if not ended.open:
                 self.changed()
-        except RolloutError as error:
+        except Exception as error:
             log.warning("action not recorded; it is done again", key=record.key, error=str(error))
-        except Exception:
-            log.exception("action failed in a way that nobody foresaw; it is done again", key=record.key)
 
     async def _attempt(self, record: ActionRecord) -> ActionRecord:
         record = replace(record, attempts=record.attempts + 1)
@@ -285,8 +357,10 @@ class Reconciler:
                 reply = await self._apply(record)
         except PermanentError as error:
             return _ended(record, ActionState.FAILED, ActionResult(message=str(error)), self._clock.now())
-        except (TransientError, TimeoutError) as error:
-            message = str(error) or f"no answer within {APPLY_TIMEOUT_S:g} s."
+        except Exception as error:  # also what nobody foresaw is tried again, visibly and ever more slowly
+            if not isinstance(error, OutsideError | TimeoutError):
+                log.exception("action failed in a way that nobody foresaw", key=record.key)
+            message = _words(error, APPLY_TIMEOUT_S)
             return _again(record, message, self._clock.now(), unreachable=True)
         if reply.progress is Progress.RUNNING:
             return _again(record, reply.result.message, self._clock.now(), unreachable=False)
@@ -309,7 +383,10 @@ class Reconciler:
             return Reply(progress=Progress.SUCCEEDED)
         deployer = self._deployer(await self._region(record))
         if action.kind not in deployer.supports:
-            raise PermanentError(f"The deployer of {action.region} has no '{action.kind}'.")
+            message = f"The deployer of {action.region} has no '{action.kind}'."
+            return Reply(
+                progress=Progress.FAILED, result=ActionResult(message=message, details={"unsupported": True})
+            )
         return await deployer.apply(record.key, action)
 
     async def _region(self, record: ActionRecord) -> Region:
@@ -326,13 +403,15 @@ class Reconciler:
         await self._store.forget_samples(now - timedelta(seconds=self._keep_s))
 
 
-def _judged(case: Case) -> list[RegionRollout]:
-    """The regions whose health this rollout answers for now."""
+def _judged(case: Case, others: tuple[Rollout, ...]) -> list[RegionRollout]:
+    """The regions whose health this rollout answers for now: not those that a newer one is changing."""
     rollout = case.rollout
     if rollout.phase is Phase.SUCCEEDED:
         owed = (ObligationState.OPEN, ObligationState.OVERDUE)
-        open_ = {o.region for o in case.obligations if o.kind is ObligationKind.WATCH and o.state in owed}
-        return [r for r in rollout.regions if r.region in open_]
+        watched = {o.region for o in case.obligations if o.kind is ObligationKind.WATCH and o.state in owed}
+        newer = [o for o in others if (o.created_at, o.id) > (rollout.created_at, rollout.id)]
+        watched -= {region.region for other in newer for region in other.touched}
+        return [r for r in rollout.regions if r.region in watched]
     if rollout.finished:
         return []
     return [r for r in rollout.touched if r.phase in _JUDGED]
@@ -344,10 +423,18 @@ def _change(decision: Decision, evidence: Mapping[str, RegionEvidence]) -> Chang
 
 
 def _count(instances: tuple[Instance, ...]) -> Mapping[str, int]:
+    """Healthy instances by version: one that is not has not shown that it runs what it was told to."""
     counts: dict[str, int] = {}
-    for instance in instances:
+    for instance in (one for one in instances if one.healthy):
         counts[instance.version] = counts.get(instance.version, 0) + 1
     return counts
+
+
+def _words(error: Exception, limit_s: float) -> str:
+    """What went wrong, for people."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {limit_s:g} s."
+    return str(error) if isinstance(error, RolloutError) else f"{type(error).__name__}: {error}."
 
 
 def _ended(record: ActionRecord, state: ActionState, result: ActionResult, now: datetime) -> ActionRecord:

@@ -4,6 +4,7 @@ One job calls `tick` every few seconds; deleting it and starting again changes l
 expire (`misfire_grace_time=None`), never pile up (`coalesce`, one instance), and times are UTC.
 """
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import structlog
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from rollout.clock import SystemClock
 from rollout.config import ConfigurationFiles
 from rollout.core.errors import InvalidInput
 from rollout.ports import Clock
@@ -19,6 +21,7 @@ from rollout.reconciler import Reconciler
 log = structlog.get_logger(__name__)
 
 DEAD_AFTER_S = 15.0
+OVERSLEPT_S = 2.0
 _JOB = "tick"
 
 
@@ -29,6 +32,8 @@ class Heartbeat:
         self, reconciler: Reconciler, files: ConfigurationFiles, clock: Clock, *, tick_s: float
     ) -> None:
         self._reconciler, self._files, self._clock, self._tick_s = reconciler, files, clock, tick_s
+        self._wall = SystemClock()  # APScheduler knows no other
+        self._watchdog: asyncio.TimerHandle | None = None
         self._again = self._ticking = False
         self._started_at: datetime | None = None
         self._reload_error = ""
@@ -43,12 +48,15 @@ class Heartbeat:
         """Begin to beat, the first time at once."""
         self._started_at = self._clock.now()
         self._scheduler.add_job(
-            self.beat, "interval", seconds=self._tick_s, id=_JOB, next_run_time=self._started_at
+            self.beat, "interval", seconds=self._tick_s, id=_JOB, next_run_time=self._wall.now()
         )
         self._scheduler.start()
+        self._watch()
 
     async def stop(self) -> None:
         """Stop beating; what is due stays recorded."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
@@ -57,7 +65,14 @@ class Heartbeat:
         if self._ticking:
             self._again = True
         elif self._scheduler.running:
-            self._scheduler.modify_job(_JOB, next_run_time=self._clock.now())
+            self._scheduler.modify_job(_JOB, next_run_time=self._wall.now())
+
+    def _watch(self) -> None:
+        """Wake a scheduler that sleeps too long, since the machine's clock was set back under it."""
+        last = self.last_tick or self._started_at or self._clock.now()
+        if (self._clock.now() - last).total_seconds() > OVERSLEPT_S + self._tick_s:
+            self.wake()
+        self._watchdog = asyncio.get_running_loop().call_later(OVERSLEPT_S, self._watch)
 
     def alive(self) -> bool:
         """Whether a whole tick ended within the last 15 s (or the start is not longer ago)."""
@@ -87,8 +102,10 @@ class Heartbeat:
         if not self._files.changed():
             return
         try:
-            if self._files.reload() is not None:
-                log.info("configuration reloaded", digest=self._files.current.digest[:12])
+            before, found = self._files.current, self._files.reload()
+            if found is not None:
+                said = "is whole again, unchanged" if found is before else "reloaded"
+                log.info(f"configuration {said}", digest=found.digest[:12])
             self._reload_error = ""
         except InvalidInput as error:
             self._reload_error = self._files.kept(error)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from rollout.commands import possible_intents
+from rollout.commands import possible_intents, replaced_in
 from rollout.core import reason as say
 from rollout.core.decide import in_the_way
 from rollout.core.judge import cell_weights, judge, threshold
@@ -36,6 +36,32 @@ from rollout.views import (
     RolloutView,
     StageView,
 )
+
+_PHASE_WORDS = {
+    Phase.QUEUED: "waits for its turn",
+    Phase.PREFLIGHT: "is proving its way back",
+    Phase.PROGRESSING: "is moving",
+    Phase.AWAITING_APPROVAL: "waits for approval",
+    Phase.HELD: "is held",
+    Phase.ROLLING_BACK: "is being rolled back",
+    Phase.ROLLBACK_FAILED: "could not be rolled back",
+}
+_REGION_TROUBLE = {
+    RegionPhase.UNREACHABLE: "does not answer",
+    RegionPhase.RESTORE_FAILED: "could not be restored",
+}
+_GOING_BACK = (Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED)
+
+
+def phase_words(phase: Phase) -> str:
+    """A phase of another rollout as a person says it: "is being rolled back"."""
+    return _PHASE_WORDS.get(phase, f"was {phase}" if phase is not Phase.SUCCEEDED else "has succeeded")
+
+
+def _versions(regions: Sequence[RegionRollout]) -> str:
+    """What these regions go back to."""
+    found = sorted({r.back_to.release.version for r in regions if r.back_to})
+    return " and ".join(found) or "what ran before"
 
 
 class RolloutReader:
@@ -78,7 +104,7 @@ class RolloutReader:
             next=self._next(),
             blocked_by=tuple(self._blocked_by()),
             needs_person=self._needs_person(),
-            possible=possible_intents(rollout),
+            possible=self._possible(),
             rollback_effect=self._rollback_effect(),
             exposure=self._exposure(),
             stages=tuple(self._stage(i) for i in range(len(self.plan.stages))),
@@ -115,8 +141,7 @@ class RolloutReader:
         }[self.rollout.phase]
 
     def _safe_version(self) -> str:
-        versions = sorted({r.back_to.release.version for r in self.rollout.touched if r.back_to})
-        return " and ".join(versions) or "what ran before"
+        return _versions(self.rollout.touched)
 
     def _next(self) -> Next | None:
         words: Mapping[Phase, Callable[[], Next | None]] = {
@@ -168,9 +193,8 @@ class RolloutReader:
 
     def _blocked_by(self) -> list[str]:
         rollout, found = self.rollout, []
-        if rollout.phase is Phase.QUEUED:
-            for other in in_the_way(rollout, self.others):
-                found.append(f"{other.id} ({other.release.version}) is {other.phase}")
+        if rollout.phase in (Phase.QUEUED, Phase.PROGRESSING):
+            found += [self._waits_for(other) for other in self._ahead()]
         if rollout.approval:
             yes = len({d.by for d in rollout.approval.decisions if d.decision == "approve"})
             who = f" from {', '.join(rollout.approval.groups)}" if rollout.approval.groups else ""
@@ -181,11 +205,28 @@ class RolloutReader:
             found += [self._check(v).text for v in self.judgement.verdicts if v.kind is VerdictKind.NO_DATA]
         found += [f"{o.region}: {o.error}" for o in self._observed() if o.error and not rollout.finished]
         found += [
-            f"{r.region} {r.phase}: {self._message(r)}"
+            ": ".join(filter(None, (f"{r.region} {_REGION_TROUBLE[r.phase]}", self._message(r))))
             for r in rollout.regions
-            if r.phase in (RegionPhase.UNREACHABLE, RegionPhase.RESTORE_FAILED)
+            if r.phase in _REGION_TROUBLE
         ]
         return found
+
+    def _ahead(self) -> Sequence[Rollout]:
+        """Those that this one waits for: its turn in the queue, or, under way, a region being restored."""
+        if self.rollout.phase is Phase.QUEUED:
+            return in_the_way(self.rollout, self.others)
+        wanted = {r.region for r in self.rollout.regions if not r.touched and r.stage == self.rollout.stage}
+        others = (other for other in self.others if other.id != self.rollout.id)
+        return [o for o in others if o.phase in _GOING_BACK and wanted & {r.region for r in o.touched}]
+
+    def _waits_for(self, other: Rollout) -> str:
+        mine = {region.region for region in self.rollout.regions}
+        shared = [region.region for region in other.touched if region.region in mine]
+        where = f" in {', '.join(shared)}" if other.phase in _GOING_BACK else ""
+        return f"{other.id} ({other.release.version}) {phase_words(other.phase)}{where}"
+
+    def _possible(self) -> tuple[str, ...]:
+        return possible_intents(self.rollout, obligations=self.case.obligations)
 
     def _needs_person(self) -> bool:
         if self.rollout.phase in (Phase.AWAITING_APPROVAL, Phase.ROLLBACK_FAILED):
@@ -196,10 +237,12 @@ class RolloutReader:
         return any(o.state is ObligationState.OVERDUE for o in self.case.obligations)
 
     def _rollback_effect(self) -> str:
-        if "rollback" not in possible_intents(self.rollout):
+        if "rollback" not in self._possible():
             return ""
-        names = ", ".join(r.region for r in self.rollout.touched if r.phase is not RegionPhase.RESTORED)
-        return f"Roll back {names} to {self._safe_version()}"
+        replaced = replaced_in(self.case.obligations) if self.rollout.phase is Phase.SUCCEEDED else ()
+        left = [r for r in self.rollout.touched if r.region not in replaced]
+        names = ", ".join(r.region for r in left if r.phase is not RegionPhase.RESTORED)
+        return f"Roll back {names} to {_versions(left)}"
 
     # ------------------------------------------------------------------ numbers
 
@@ -291,6 +334,7 @@ class RolloutReader:
             seen=verdict.seen,
             needs=verdict.needs,
             guard=verdict.guard,
+            note=verdict.note,
             baseline_kind=verdict.baseline_kind,
             since=verdict.since,
             newest=verdict.newest,

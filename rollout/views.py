@@ -51,6 +51,7 @@ class CheckView:
     value_text: str = ""  # the same numbers as a person reads them: "0.42 %"
     baseline_text: str = ""
     limit_text: str = ""
+    note: str = ""  # what the judge remarks on its numbers, for those who ask why
     acts_at: float | None = None  # the log_e at which this check alone rolls back; None: only its guard acts
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
 import pytest
+import structlog
 
 from rollout.config import Configuration, ConfigurationFiles
 from rollout.core.errors import InvalidInput, Problem, StoreError
@@ -131,6 +133,35 @@ async def test_a_broken_configuration_is_said_once_and_the_beat_goes_on(
     files.news = [files.current]
     await heartbeat.beat()
     assert heartbeat.reload_error == ""
+
+
+async def test_a_configuration_that_is_whole_again_is_said_so_that_the_log_does_not_end_in_its_error(
+    heartbeat: Heartbeat, files: Files
+) -> None:
+    files.news = [InvalidInput("bad", (Problem("policies/x.yaml:12: stages.1.bake", "never ends"),))]
+    with structlog.testing.capture_logs() as lines:
+        await heartbeat.beat()
+        files.news = [files.current]
+        await heartbeat.beat()
+        files.news = [None]
+        await heartbeat.beat()
+    assert [line["log_level"] for line in lines] == ["error", "info"]
+    assert lines[-1]["event"] == "configuration is whole again, unchanged"
+    assert heartbeat.reload_error == ""
+
+
+async def test_a_new_configuration_is_said_with_its_digest(heartbeat: Heartbeat, files: Files) -> None:
+    fresh = replace(files.current, digest="f" * 64)
+
+    def reload() -> Configuration:
+        files.news.clear()
+        files.current = fresh
+        return fresh
+
+    files.news, files.reload = [fresh], reload  # type: ignore[method-assign]
+    with structlog.testing.capture_logs() as lines:
+        await heartbeat.beat()
+    assert [(line["event"], line["digest"]) for line in lines] == [("configuration reloaded", "f" * 12)]
 
 
 @pytest.mark.real

@@ -57,4 +57,5 @@ OBLIGATIONS: Mapping[ObligationState, Mark] = {
     ObligationState.BREACHED: Mark("✖", "saw harm", "bad"),
     ObligationState.OVERDUE: Mark("▲", "overdue", "bad"),
     ObligationState.TAKEN_OVER: Mark("»", "taken over", "wait"),
+    ObligationState.UNPROVEN: Mark("?", "ended unproven", "bad"),
 }

@@ -31,7 +31,7 @@ from rollout.core.model import Phase
 from rollout.ports import Token
 from rollout.views import RolloutView
 
-EVENTS_MOST = 500
+EVENTS_MOST = 500  # of the timeline at once, the newest
 HOLD_CHOICES = (
     (0, "until somebody resumes it"),
     (900, "15 min"),
@@ -107,11 +107,16 @@ async def fleet(request: Request, reads: ReadsDep) -> Response:
 
 @router.get("/rollouts/{rollout_id}", dependencies=_READ)
 async def rollout(
-    request: Request, rollout_id: RolloutId, reads: ReadsDep, token: TokenDep, asked: str = ""
+    request: Request,
+    rollout_id: RolloutId,
+    reads: ReadsDep,
+    token: TokenDep,
+    asked: str = "",
+    before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
 ) -> Response:
-    """One rollout. `asked` names the verb that was just sent from here."""
+    """One rollout. `asked` names the verb just sent from here, `before` the event that older ones end at."""
     view = await reads.rollout(rollout_id)
-    events, _, _ = await reads.events(rollout_id=view.id, after=0, limit=EVENTS_MOST)
+    events = await reads.newest_events(view.id, before=before, limit=EVENTS_MOST)
     return render(
         request,
         "rollout",
@@ -119,7 +124,8 @@ async def rollout(
         live="refresh",
         view=view,
         events=events,
-        events_most=EVENTS_MOST,
+        older=events[0].number - 1 if events else 0,  # numbers of a rollout have no gaps
+        before=before,
         buttons=acts.buttons(view, token),
         withheld=acts.withheld(view, token),
         asked=acts.label(view, asked) if _under_way(view, asked) else "",

@@ -1,7 +1,6 @@
 """The server as the verbs see it: JSON in, JSON out, and every failure as one `Failure`."""
 
 import json
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -45,10 +44,9 @@ class Remote:
         """Read. Arguments that are None are left out."""
         return self._ask("GET", path, params={key: v for key, v in query.items() if v is not None})
 
-    def post(self, path: str, body: Mapping[str, Any], *, seen: str = "", key: str = "") -> Answer:
-        """Ask for something once: `key` is the Idempotency-Key, new unless given; `seen` is If-Match."""
-        headers = {"Idempotency-Key": key or secrets.token_urlsafe(18)}
-        return self._ask("POST", path, body=body, headers={**headers, **_if_match(seen)})
+    def post(self, path: str, body: Mapping[str, Any], *, seen: str = "") -> Answer:
+        """Ask for something, if it is still as `seen`; sent again, it is asked again."""
+        return self._ask("POST", path, body=body, headers=_if_match(seen))
 
     def put(self, path: str, body: Mapping[str, Any], *, seen: str = "") -> Answer:
         """Declare something, if it is still as `seen`."""

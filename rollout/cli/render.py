@@ -145,7 +145,8 @@ def _regions(view: View, *, every: bool) -> list[Text]:
     lines = []
     for region in (region for stage in view["stages"] for region in stage["regions"]):
         told = [check for check in region["checks"] if every or check["verdict"] in ("fail", "no_data")]
-        lines += [_region(region), *map(_check, told)]
+        lines.append(_region(region))
+        lines += [_check(check, noted=every) for check in told]
         undecided = [check["title"] for check in region["checks"] if check["verdict"] == "undecided"]
         if undecided and not every:
             lines.append(_undecided(undecided))
@@ -166,10 +167,12 @@ def _region(region: View) -> Text:
     return Text.assemble(f"  {region['region']}  ", (f"{sign} ", style), " · ".join(parts))
 
 
-def _check(check: View) -> Text:
+def _check(check: View, *, noted: bool) -> Text:
     sign, style = _VERDICTS[check["verdict"]]
     needs = f" (needs {check['needs']})" if check["needs"] else ""
-    return Text.assemble("      ", (f"{sign} ", style), f"{check['text']}{needs}")
+    note = check.get("note", "") if noted else ""
+    remark = (f"\n        {note}", "dim") if note not in check["text"] else ""
+    return Text.assemble("      ", (f"{sign} ", style), f"{check['text']}{needs}", remark)
 
 
 def _undecided(titles: Sequence[str]) -> Text:

@@ -29,9 +29,6 @@ def start(
     override: Annotated[
         str | None, typer.Option(help="Why a version that was rolled back may start again.", metavar="REASON")
     ] = None,
-    key: Annotated[
-        str, typer.Option("--idempotency-key", help="The same key starts one rollout only; new unless given.")
-    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, start nothing.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
 ) -> Exit | None:
@@ -50,7 +47,7 @@ def start(
     if dry_run:
         _show_plan(session, body)
         return None
-    started = session.remote.post("/v1/rollouts", body, key=key).body
+    started = session.remote.post("/v1/rollouts", body).body
     if not (watch and session.json):  # with both, stdout is the stream of watch
         session.show(started, lambda _: Text(started["id"]))
     if watch:

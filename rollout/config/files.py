@@ -19,6 +19,7 @@ class ConfigurationFiles:
         self._clock = clock
         self._revisions = Revisions(revisions)
         self._look = _look(directory)
+        self._broken = False  # whether what was last read could not be used
         self.current: Configuration = load_configuration(directory, self._revisions)
         self.loaded_at: datetime = clock.now()
 
@@ -29,6 +30,7 @@ class ConfigurationFiles:
     def reload(self) -> Configuration | None:
         """Return the new configuration, or None when nothing changed.
 
+        `current` itself is returned once when files that could not be used say again what it says.
         Raises InvalidInput once per change when the files cannot be used; `current` then stays as it is.
         """
         look = _look(self._directory)
@@ -38,9 +40,14 @@ class ConfigurationFiles:
         try:
             fresh = load_configuration(self._directory, self._revisions)
         except StoreError as error:  # a full disk must not stop what is under way
+            self._broken = True
             raise InvalidInput(f"{error} Then save a file of the configuration again.") from error
+        except InvalidInput:
+            self._broken = True
+            raise
+        mended, self._broken = self._broken, False
         if fresh.digest == self.current.digest:
-            return None
+            return self.current if mended else None
         self.current, self.loaded_at = fresh, self._clock.now()
         return fresh
 

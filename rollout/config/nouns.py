@@ -13,7 +13,7 @@ from rollout.core.model import Region, Signal
 from rollout.core.plan import compile_plan
 from rollout.core.policy import Policy, SignalName
 from rollout.explain import did_you_mean, explain, joined
-from rollout.registry import DEPLOYERS, SOURCES
+from rollout.registry import DEPLOYERS, SOURCES, Options
 
 MAX_PROBLEMS = 50  # of one file; beyond that nobody reads on
 M = TypeVar("M", bound=BaseModel)
@@ -30,7 +30,7 @@ def policy_of(document: Document, name_hint: str) -> Policy:
 def regions_of(document: Document) -> dict[str, Region]:
     """Return regions by name, with their plugins' options checked."""
     shape = _validated(RegionsFile, document)
-    _refuse(document, [*_wrong_regions(shape), *_wrong_plugins(shape)])
+    _refuse(document, [*_wrong_regions(shape), *_wrong_plugins(shape), *_shared_deployers(shape)])
     return {region.name: region.noun() for region in shape.regions}
 
 
@@ -123,6 +123,25 @@ def _wrong_plugins(shape: RegionsFile) -> Iterator[Problem]:
                 family.options(written.kind, written.options, f"regions.{index}.{family.family}")
             except InvalidInput as error:
                 yield from error.problems
+
+
+def _shared_deployers(shape: RegionsFile) -> Iterator[Problem]:
+    """Two regions whose deployers are the same, option for option, would move the same instances."""
+    seen: list[tuple[str, Options, str]] = []
+    for index, region in enumerate(shape.regions):
+        kind = region.deployer.kind
+        try:
+            options = DEPLOYERS.options(kind, region.deployer.options)
+        except InvalidInput:
+            continue  # _wrong_plugins says why
+        other = next((name for *known, name in seen if known == [kind, options]), None)
+        if other:
+            message = (
+                f"regions {other} and {region.name} have the same deployer with the same options, and would "
+                "move the same instances; give each its own, such as another directory"
+            )
+            yield Problem(f"regions.{index}.deployer", message)
+        seen.append((kind, options, region.name))
 
 
 def _wrong_meanings(signal: Signal) -> Iterator[Problem]:

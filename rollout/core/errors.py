@@ -73,7 +73,7 @@ class IllegalTransition(Conflict):
     """A phase table has no entry for this phase and trigger."""
 
     def __init__(self, what: str, phase: str, trigger: str, allowed: tuple[str, ...]) -> None:
-        known = ", ".join(allowed) or "nothing: it has ended"
+        known = ", ".join(allowed) or "nothing; wait for what is under way, or look at how it ended"
         super().__init__(
             f"{what} is {phase}, where '{trigger}' is not possible. Possible here: {known}.",
             "illegal-transition",

@@ -94,6 +94,7 @@ class ObligationState(StrEnum):
     BREACHED = "breached"  # the watch saw harm
     OVERDUE = "overdue"  # its deadline passed; people are paged and it goes on
     TAKEN_OVER = "taken_over"  # a newer release runs there now
+    UNPROVEN = "unproven"  # ended, and nothing there can prove it; people were told
 
 
 class Outcome(StrEnum):
@@ -255,6 +256,7 @@ class RegionRollout:
     touched_at: datetime | None = None
     back_to: KnownGood | None = None
     tried: tuple[str, ...] = ()  # versions that a restore was tried with and failed
+    trouble: str = ""  # why it does not come back, in a sentence; empty while nothing is wrong
     generation: int = 0
     running: Mapping[str, int] = field(default_factory=dict)
     running_at: datetime | None = None
@@ -386,7 +388,9 @@ class Verdict:
 
     `value` and `baseline` are in the signal's own unit (a ratio 0..1, events per instance-hour, a level);
     `limit` is what `value` may not exceed. `log_e` is the natural logarithm of the e-value against "no harm".
-    `seen` is the candidate's exposure (requests, instance-hours), `needs` says how much more is needed.
+    `seen` is the candidate's exposure (requests, instance-hours) judged since the weight changed last, and
+    `needs` says how much more is needed; `value` and `baseline` of a test are of the same time. `exposed` is
+    all the candidate's exposure since the evidence began, warm-ups included.
     `guard` names the hard guard that fired, or is empty. `baseline_kind` says what was compared with.
     `since` is when the harm, or the lack of data, began.
     """
@@ -399,6 +403,7 @@ class Verdict:
     limit: float | None = None
     log_e: float = 0.0
     seen: float = 0.0
+    exposed: float = 0.0
     needs: str = ""
     guard: str = ""
     baseline_kind: str = ""
@@ -456,6 +461,7 @@ class Rollout:
     reason: Reason
     harm_since: datetime | None = None
     decided_at: datetime | None = None  # when a rollback was decided
+    cause: Reason | None = None  # why it was decided; stays while the way back has reasons of its own
     finished_at: datetime | None = None
     resumed_at: datetime | None = None  # when a person last let it go on
     transitions: int = 0

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rollout.core.errors import InvalidInput, Problem
-from rollout.core.model import Region, Signal
+from rollout.core.model import Region, Signal, SignalKind
 from rollout.core.policy import (
     ApprovalStep,
     Bake,
@@ -92,6 +92,7 @@ def compile_plan(
     )
     if missing:
         raise InvalidInput(f"Policy '{policy.name}' checks signals that mean nothing.", missing)
+    _refuse_unjudged(policy, signals)
     stages = tuple(
         _stage(policy, stage, names)
         for stage in policy.stages
@@ -118,11 +119,22 @@ def compile_plan(
     )
 
 
+def _refuse_unjudged(policy: Policy, signals: Mapping[str, Signal]) -> None:
+    """A policy whose checks can neither fail nor pass anything would promote everything."""
+    if all(signals[check.signal].kind is SignalKind.GAUGE for check in policy.checks):
+        raise InvalidInput(
+            f"Policy '{policy.name}' judges nothing.",
+            (Problem("checks", "a gauge only guards a limit; add a counted check, such as errors"),),
+        )
+
+
 def _stage(policy: Policy, stage: Stage, names: tuple[str, ...]) -> PlanStage:
     steps = stage.steps or policy.steps
     compiled = tuple(_step(step) for step in steps)
     if not any(isinstance(step, SetWeight) for step in compiled):
-        compiled = (SetWeight(weight=round(100 - policy.holdback)), *compiled)
+        first_bake = next(i for i, step in enumerate(compiled) if isinstance(step, Bake))
+        full = SetWeight(weight=round(100 - policy.holdback))
+        compiled = (*compiled[:first_bake], full, *compiled[first_bake:])
     return PlanStage(name=stage.name or "-".join(names), regions=names, steps=compiled)
 
 

@@ -25,7 +25,7 @@ _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smhd])")
 
 def seconds(value: Any) -> Any:
     """`15m` → 900. Numbers pass through; anything else is refused with an example."""
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError("must be a duration such as 90s, 15m or 6h")
     if not isinstance(value, str):
         return value
@@ -246,7 +246,8 @@ class Policy(Strict):
             for j, name in enumerate(stage.regions)
         ]
         signals = [(f"checks.{i}.signal", check.signal) for i, check in enumerate(self.checks)]
-        wrong = [*_doubled(regions), *_doubled(signals)]
+        names = [(f"stages.{i}.name", stage.name) for i, stage in enumerate(self.stages) if stage.name]
+        wrong = [*_doubled(regions), *_doubled(names), *_doubled(signals)]
         if self.holdback < LEAST_HOLDBACK:
             wrong.append(
                 f"holdback: {self.holdback:g} % leaves no baseline to compare with; "
@@ -281,5 +282,8 @@ def _whole_way(index: int, steps: tuple[Step, ...], holdback: float) -> Iterator
             f"stages.{index}: the last set_weight is {weights[-1]} % and must be {full:g} %, "
             f"all but the holdback of {holdback:g} %"
         )
+    kinds = ["weight" if step.set_weight is not None else "bake" if step.bake else "" for step in steps]
+    if weights and "bake" not in kinds[len(kinds) - kinds[::-1].index("weight") :]:
+        yield f"stages.{index}: ends without a bake at its full weight; add one after the last set_weight"
     if steps and steps[0].bake is not None and weights:
         yield f"stages.{index}: begins with a bake before anything runs there"

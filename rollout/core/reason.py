@@ -3,6 +3,7 @@
 The same sentence is shown by the API, the CLI, the page, notices and reports.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -12,6 +13,8 @@ from rollout.core.plan import Plan
 
 def span(seconds: float) -> str:
     """`4000` → `1 h 7 min`; two units at most."""
+    if not math.isfinite(seconds):
+        return "for ever"
     whole = max(0, round(seconds))
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
     for index, (size, name) in enumerate(units):
@@ -24,9 +27,20 @@ def span(seconds: float) -> str:
     return "0 s"
 
 
-def clock(at: datetime) -> str:
-    """Time of day, UTC, to the second."""
+def clock(at: datetime, now: datetime | None = None) -> str:
+    """Time of day, UTC, to the second; with the date where that is not the day of `now`."""
+    if now is not None and at.date() != now.date():
+        return f"{at:%Y-%m-%d %H:%M} UTC"
     return f"{at:%H:%M:%S} UTC"
+
+
+def odds(log_e: float) -> str:
+    """An e-value as a person reads it: `5.6` → `270 to 1`, two digits, a million at most."""
+    if log_e >= math.log(1e6):
+        return "more than 1,000,000 to 1"
+    value = math.exp(max(log_e, 0.0))
+    digits = max(0, math.floor(math.log10(value)) - 1)
+    return f"{round(value, -digits):,.0f} to 1"
 
 
 def plain(code: str, text: str, *, region: str | None = None, since: datetime | None = None) -> Reason:
@@ -50,7 +64,9 @@ def describe(plan: Plan, verdict: Verdict) -> str:
     signal = plan.signals[verdict.signal]
     value = number(signal.kind, signal.unit, verdict.value)
     text = f"{verdict.region} {signal.title} {value}"
-    if verdict.baseline is not None:
+    if signal.kind is SignalKind.GAUGE:
+        text += f", limit {number(signal.kind, signal.unit, verdict.limit)}" if verdict.limit else ""
+    elif verdict.baseline is not None:
         text += f" against {number(signal.kind, signal.unit, verdict.baseline)}"
         if verdict.value is not None and verdict.baseline > 0:
             text += f" (×{verdict.value / verdict.baseline:.1f})"
@@ -58,7 +74,7 @@ def describe(plan: Plan, verdict: Verdict) -> str:
             text += f" on {verdict.baseline_kind}"
     if verdict.guard:
         text += f"; hard guard '{verdict.guard}' fired"
-        if verdict.limit is not None:
+        if verdict.limit is not None and signal.kind is not SignalKind.GAUGE:
             text += f", limit {number(signal.kind, signal.unit, verdict.limit)}"
     if verdict.note and verdict.kind is VerdictKind.NO_DATA:
         text += f"; {verdict.note}"
@@ -72,7 +88,7 @@ def harm(plan: Plan, culprits: Sequence[Verdict], log_e: float, threshold: float
     more = f", and {len(culprits) - 3} more" if len(culprits) > 3 else ""
     proof = ""
     if not worst.guard:
-        proof = f". Evidence e^{log_e:.1f}, acts at e^{threshold:.1f}"
+        proof = f". Evidence of harm {odds(log_e)}; acts at {odds(threshold)}"
     since = min((v.since for v in culprits if v.since), default=None)
     return Reason(
         code=f"guard.{worst.guard}" if worst.guard else "check.harm",
@@ -87,14 +103,15 @@ def harm(plan: Plan, culprits: Sequence[Verdict], log_e: float, threshold: float
     )
 
 
-def blind(plan: Plan, verdict: Verdict, seconds: float) -> Reason:
-    """Why a rollout is held for want of data."""
+def blind(plan: Plan, verdict: Verdict, seconds: float, problem: str = "") -> Reason:
+    """Why a rollout is held for want of data; `problem` is what the source says of it."""
     signal = plan.signals[verdict.signal]
     note = verdict.note or "no sample arrived"
+    cause = f" The source says: {problem}" if problem else ""
     return Reason(
         code="check.no_data",
         text=(
-            f"{verdict.region} {signal.title}: no data for {span(seconds)} ({note}). "
+            f"{verdict.region} {signal.title}: no data for {span(seconds)} ({note}).{cause} "
             "Nothing is promoted without data: mend the source and resume, or roll back."
         ),
         region=verdict.region,

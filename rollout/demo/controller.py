@@ -15,4 +15,4 @@ def _end() -> None:
 if __name__ == "__main__":
     lifeline.on_close(_end)
     sys.argv[1:] = ["serve", *sys.argv[1:]]
-    main()
+    sys.exit(main())

@@ -10,7 +10,8 @@ POST {resume} {items: [{id, key}]} → {resumed, already}.
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,17 @@ from rollout.core.actions import Action, ActionResult
 from rollout.core.errors import PermanentError, TransientError
 from rollout.core.model import Instance, Kind
 from rollout.core.policy import Name
-from rollout.deployers.process_orders import done, ends, failed, fields, progress, refuse, slots_for
+from rollout.deployers.process_orders import (
+    ResumedWork,
+    StalledWork,
+    believed,
+    done,
+    ends,
+    failed,
+    progress,
+    refuse,
+    slots_for,
+)
 from rollout.ports import Progress, Reply
 from rollout.registry import DEPLOYERS, Options, Surroundings
 from rollout.supervisor import files, probe
@@ -33,6 +44,21 @@ STALE_S = 5.0  # a status older than this says nothing
 ASK_S = 1.0  # for one instance to say its version
 ADMIN_S = 3.0  # for an admin endpoint to answer
 REMEMBERED = 64  # keys of earlier orders
+
+
+@contextmanager
+def _usable(directory: Path) -> Iterator[None]:
+    """Say which file of a region cannot be used, as a TransientError: somebody may mend it meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise TransientError(
+            f"{error.filename or directory} cannot be used: {why}. Mend it; it is tried again."
+        ) from error
+    except ValueError as error:
+        text = str(error) if str(directory) in str(error) else f"{directory}: {error}"
+        raise TransientError(f"{text}. Mend it; it is tried again.") from error
 
 
 class StalledOptions(Options):
@@ -91,11 +117,13 @@ class ProcessDeployer:
         if order is None:
             known = ", ".join(sorted(self.supports))
             raise PermanentError(f"Deployer 'process' cannot do '{action.kind}'; it can: {known}.")
-        return await order(key, action)
+        with _usable(self._files.directory):
+            return await order(key, action)
 
     async def instances(self, service: str) -> tuple[Instance, ...]:
         """What the supervisor reports, at most 5 s old."""
-        status = await asyncio.to_thread(self._status, service)
+        with _usable(self._files.directory):
+            status = await asyncio.to_thread(self._status, service)
         return tuple(
             Instance(
                 id=one.slot,
@@ -205,18 +233,18 @@ class ProcessDeployer:
         paths = self._stalled(action.service)
         older = float(action.details.get("stalled_after_s", 300))
         found = await self._admin(action.service, "GET", f"{paths.find}?older_than={older:g}")
-        kept = fields(found, paths.find, "items", "backlog", "oldest_age_s")
-        text = f"{len(kept['items'])} items are unfinished for over {older:g} s; {kept['backlog']} in all."
-        return done(text, details=kept)
+        work = believed(found, paths.find, StalledWork)
+        text = f"{len(work.items)} items are unfinished for over {older:g} s; {work.backlog} in all."
+        return done(text, details=work.model_dump())
 
     async def _resume_work(self, key: str, action: Action) -> Reply:
         paths = self._stalled(action.service)
         items = [one["id"] if isinstance(one, dict) else one for one in action.details.get("items", ())]
         keyed = [{"id": item, "key": f"{key}/{item}"} for item in items]
         found = await self._admin(action.service, "POST", paths.resume, {"items": keyed})
-        kept = fields(found, paths.resume, "resumed", "already")
-        text = f"Resumed {kept['resumed']} items; {kept['already']} were resumed or done before."
-        return done(text, details=kept)
+        work = believed(found, paths.resume, ResumedWork)
+        text = f"Resumed {work.resumed} items; {work.already} were resumed or done before."
+        return done(text, details=work.model_dump())
 
     async def _admin(
         self, service: str, method: Literal["GET", "POST"], path: str, body: object = None
@@ -229,7 +257,7 @@ class ProcessDeployer:
                 continue
             try:
                 return await self._ask(method, one.url + path, body)
-            except (httpx.HTTPError, TimeoutError, ValueError) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError) as error:
                 problems.append(f"slot {one.slot}: {type(error).__name__} {error}".strip())
         why = "; ".join(problems) or "no instance is healthy"
         raise TransientError(f"{method} {path} of {service} was not answered ({why}). It is tried again.")

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rollout.core.errors import TransientError
 
+LARGEST = 2.0**53  # beyond it a float skips whole numbers, so that no count is exact
 LONGEST_LINE = 16_384  # characters; the parser needs quadratic time on one line with many escaped quotes
 
 _ENDINGS = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}  # of the series of a metric
@@ -108,14 +109,16 @@ def _spellings(metric: str) -> tuple[str, str]:
 def refuse_broken(series: Collection[Series], *, counts: bool, after: float | None) -> None:
     """Raise TransientError for the first series that is no evidence.
 
-    That is: not a finite number, below zero although it `counts`, stated twice, or measured, by its own
-    timestamp, not `after` the last reading.
+    That is: not a finite number, beyond `LARGEST`, below zero although it `counts`, stated twice, or
+    measured, by its own timestamp, not `after` the last reading.
     """
     seen: set[str] = set()
     for one in series:
         if not math.isfinite(one.value) or (counts and one.value < 0):
             wanted = "a count" if counts else "a number"
             raise TransientError(f"exposes {one.key[:160]} as {one.value:g}, which is not {wanted}")
+        if abs(one.value) > LARGEST:
+            raise TransientError(f"exposes {one.key[:160]} as {one.value:g}, which is beyond 2**53")
         if one.key in seen:
             raise TransientError(f"exposes {one.key[:160]} twice")
         if one.timestamp is not None and after is not None and not one.timestamp > after:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rollout.core.errors import TransientError
+
 JITTER_S = 0.5  # two looks at one process may disagree on when it started by this much
 KEPT = timedelta(hours=1)  # how long an instance that is no longer listed is remembered
 
@@ -65,21 +67,27 @@ class Remembered(_Stored):
     counters: dict[str, dict[str, float]] = Field(default_factory=dict)
     restarts: dict[str, Restarts] = Field(default_factory=dict)
 
+    def began(self, start: float) -> None:
+        """Take in when the process started, before its counters: those of another process began at zero."""
+        if self.start is not None and start > self.start + JITTER_S:
+            self.counters = {key: {} for key in self.counters}
+        self.start = start
+
     def increase(
         self, key: str, values: Mapping[str, float], start: float, last: datetime | None
     ) -> dict[str, float] | None:
         """How much each counter rose since it was read last, and remember `values`.
 
-        A process that started after the `last` reading, or after this instance was read last, counted
-        everything since then. None: counted before anybody looked, so the increase is not known.
+        A process that started after the `last` reading counted everything since then. None: counted before
+        anybody looked, so the increase is not known. Raises TransientError when a counter fell.
         """
-        new_process = self.start is not None and start > self.start + JITTER_S
-        old = {} if new_process else self.counters.get(key)
+        old = self.counters.get(key)
         self.counters[key] = {**(old or {}), **values}
         if old is None and (last is None or start <= last.timestamp()):
             return None
         before = old or {}
-        return {name: _rise(before.get(name, 0.0), value) for name, value in values.items()}
+        _refuse_falls(before, values)
+        return {name: value - before.get(name, 0.0) for name, value in values.items()}
 
 
 class Cursor(_Stored):
@@ -109,6 +117,13 @@ class Cursor(_Stored):
         return Cursor(at=now, instances={**recent, **read}).model_dump(mode="json")
 
 
-def _rise(before: float, value: float) -> float:
-    """A counter that fell began again at zero, so all of it is new."""
-    return value - before if value >= before else value
+def _refuse_falls(before: Mapping[str, float], values: Mapping[str, float]) -> None:
+    """Only a new process counts anew. What fell without one is unknown, and never that many new events."""
+    fell = [name for name, value in values.items() if value < before.get(name, 0.0)]
+    if fell:
+        name, more = fell[0], f" ({len(fell) - 1} more fell too)" if len(fell) > 1 else ""
+        raise TransientError(
+            f"exposes {name[:160]} as {values[name]:.15g}, and {before[name]:.15g} before{more}, "
+            "without a later start of its process; a counter that begins anew needs a new "
+            "process_start_time_seconds"
+        )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rollout.core.errors import TransientError
 from rollout.core.model import Instance, Sample, Signal, SignalKind
 from rollout.ports import Ask, Reading
-from rollout.sources.exposition import Exposition
+from rollout.sources.exposition import LARGEST, Exposition
 from rollout.sources.scrape_cursor import JITTER_S, Cursor, Remembered, Restarts
 from rollout.sources.scrape_signals import ScrapeSignal, counters, levels, started
 
@@ -53,13 +53,13 @@ class Reader:
             self._fail(instance, untrue)
             return
         self._read[instance.id] = known
+        known.began(start)
         for signal, spec in self._specs:
             try:
                 self._take_signal(instance, signal, spec, found, start, known)
             except TransientError as error:
                 self._problem(instance, error, f" Signal {signal.name} gets nothing from it this time.")
         self._all_restarts(instance, found, known)
-        known.start = start
 
     def reading(self) -> Reading:
         """The samples in the order of the signals asked for, and what to remember."""
@@ -141,11 +141,19 @@ class Reader:
         place = (signal.name, version)
         if place in self._levels:
             merge = max if spec.across == "max" else sum
-            return self._of(signal, version, merge(self._levels[place]))
-        if place in self._sums:
+            value, exposure = merge(self._levels[place]), 0.0
+        elif place in self._sums:
             value, exposure = self._sums[place]
-            return self._of(signal, version, value, exposure)
-        return None
+        else:
+            return None
+        largest = max(abs(value), exposure)
+        if largest > LARGEST:
+            self._problems.append(
+                f"Signal {signal.name} of version {version} adds up to {largest:g} over its instances, which "
+                "is beyond 2**53; it gets nothing this time. Compare what they expose."
+            )
+            return None
+        return self._of(signal, version, value, exposure)
 
     def _of(
         self, signal: Signal, version: str, value: float, exposure: float = 0.0, instance: str = ""

@@ -14,9 +14,22 @@ _T, _S = tables.tokens, tables.sessions
 
 
 def add_token(conn: Connection, token: Token, secret_hash: str) -> None:
-    """Store a token. Raises Conflict when its id or its secret is known."""
+    """Store a token. Raises Conflict when its id or its secret is known, or its name is in use.
+
+    A name stands for one person or program (who approves may not be who asked), so only a token that was
+    revoked, or has expired, leaves its name to another.
+    """
     if conn.execute(select(_T.c.id).where(or_(_T.c.id == token.id, _T.c.secret_hash == secret_hash))).first():
         raise Conflict(f"There is already a token '{token.id}', or one with the same secret.", "exists")
+    valid = (_T.c.revoked_at.is_(None), or_(_T.c.expires_at.is_(None), _T.c.expires_at > token.created_at))
+    other = _token(conn.execute(select(_T).where(_T.c.name == token.name, *valid)).first())
+    if other is not None:
+        until = f", valid until {other.expires_at:%Y-%m-%d %H:%M} UTC" if other.expires_at else ""
+        raise Conflict(
+            f"The name '{token.name}' is taken by the token {other.id} ({other.role}{until}); approvals tell "
+            "people apart by it. Take another name, or revoke that token first.",
+            "name-taken",
+        )
     add(conn, _T, [mapping.TOKEN.row(token, secret_hash=secret_hash)])
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
 from rollout.core.errors import Conflict, NotFound, StaleWrite
+from rollout.core.machine import Trigger
 from rollout.core.model import Phase, Rollout
 from rollout.ports import Change
 from rollout.store import actions, mapping, rollouts, services, tables
@@ -79,6 +80,8 @@ def commit(conn: Connection, change: Change) -> Rollout:
     services.move(conn, change)
     if change.rolled_back:
         services.stop(conn, rollout, at)
+    elif any(row.trigger == Trigger.ALL_PASSED for row in change.transitions):
+        services.go_on(conn, rollout)
     return new
 
 

@@ -1,10 +1,24 @@
 """Rollouts and their history: reading, adding, asking and waking. Writing a decision is commit.py."""
 
+import operator
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from rollout.core.errors import Conflict, NotFound
 from rollout.core.model import FINISHED, ActionState, Intent, Phase, RegionRollout, Rollout, Transition
@@ -42,6 +56,11 @@ _OBLIGATIONS = (
     .order_by(tables.obligations.c.since, tables.obligations.c.id)
 )
 _EVIDENCE = select(tables.evidence).where(tables.evidence.c.rollout_id == bindparam("rollout_id"))
+_UNFINISHED = [phase.value for phase in Phase if phase not in FINISHED]
+_BUSY = union_all(  # each part by its own index, however many have ended
+    select(_R.c.id).where(_R.c.phase.in_(_UNFINISHED)),
+    select(_R.c.id).where(_R.c.next_due_at > datetime.min.replace(tzinfo=UTC)),
+)
 _WAKE_AT = bindparam("wake_at", type_=_R.c.next_due_at.type)
 _SOONER = case((_R.c.next_due_at <= _WAKE_AT, _R.c.next_due_at), else_=_WAKE_AT)  # null is never sooner
 _WAKE = update(_R).where(_IS).values(wakes=_R.c.wakes + 1, next_due_at=_SOONER)
@@ -92,33 +111,45 @@ def find(conn: Connection, prefix: str) -> str:
     return ids[0]  # sorted: an id that is itself the prefix of others comes first
 
 
-def listed(
-    conn: Connection,
-    *,
-    service: str | None,
-    phases: Sequence[Phase],
-    limit: int,
-    before: str | None,
-) -> tuple[Rollout, ...]:
-    """Rollouts, newest first, older than `before`. Raises NotFound when there is no such id."""
-    where: list[ColumnElement[bool]] = []
-    if service is not None:
-        where.append(_R.c.service == service)
-    if phases:
-        where.append(_R.c.phase.in_([phase.value for phase in phases]))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which rollouts. `busy`: unfinished, or to be looked at again because something is owed."""
+
+    service: str | None
+    phases: Sequence[Phase]
+    busy: bool
+    oldest: bool  # first; else the newest
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """What a row must fulfil."""
+        where: list[ColumnElement[bool]] = []
+        if self.service is not None:
+            where.append(_R.c.service == self.service)
+        if self.phases:
+            where.append(_R.c.phase.in_([phase.value for phase in self.phases]))
+        if self.busy:
+            where.append(_R.c.id.in_(_BUSY))
+        return where
+
+
+def listed(conn: Connection, wanted: Wanted, *, limit: int, before: str | None) -> tuple[Rollout, ...]:
+    """Rollouts in the order of their making, beyond `before`. Raises NotFound when there is no such id."""
+    where = wanted.conditions()
     if before is not None:
         last = conn.execute(select(_R.c.created_at, _R.c.id).where(_R.c.id == before)).one_or_none()
         if last is None:
             raise NotFound("rollout", before)
-        where.append(or_(_R.c.created_at < last[0], and_(_R.c.created_at == last[0], _R.c.id < last[1])))
-    newest = select(_R).where(*where).order_by(_R.c.created_at.desc(), _R.c.id.desc()).limit(limit)
-    return _whole(conn, conn.execute(newest).all())
+        beyond = operator.gt if wanted.oldest else operator.lt
+        tied = and_(_R.c.created_at == last[0], beyond(_R.c.id, last[1]))
+        where.append(or_(beyond(_R.c.created_at, last[0]), tied))
+    columns = (_R.c.created_at, _R.c.id)
+    order = columns if wanted.oldest else tuple(column.desc() for column in columns)
+    return _whole(conn, conn.execute(select(_R).where(*where).order_by(*order).limit(limit)).all())
 
 
 def active(conn: Connection, service: str) -> tuple[Rollout, ...]:
     """Unfinished rollouts of a service, oldest first."""
-    unfinished = [phase.value for phase in Phase if phase not in FINISHED]
-    found = select(_R).where(_R.c.service == service, _R.c.phase.in_(unfinished))
+    found = select(_R).where(_R.c.service == service, _R.c.phase.in_(_UNFINISHED))
     return _whole(conn, conn.execute(found.order_by(_R.c.created_at, _R.c.id)).all())
 
 
@@ -167,13 +198,27 @@ def wake(conn: Connection, rollout_id: str, at: datetime) -> None:
         raise NotFound("rollout", rollout_id)
 
 
-def events(conn: Connection, *, rollout_id: str | None, after: int, limit: int) -> tuple[Event, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A part of the global sequence, without its ends; of more than `limit` the first, or the `newest`."""
+
+    after: int
+    before: int | None
+    newest: bool
+    limit: int
+
+
+def events(conn: Connection, rollout_id: str | None, span: Span) -> tuple[Event, ...]:
     """Transitions of all rollouts, or of one, in the order in which they were recorded."""
     rows = tables.transitions
-    found = select(rows).where(rows.c.sequence > after)
+    found = select(rows).where(rows.c.sequence > span.after)
+    if span.before is not None:
+        found = found.where(rows.c.sequence < span.before)
     if rollout_id is not None:
         found = found.where(rows.c.rollout_id == rollout_id)
+    order = rows.c.sequence.desc() if span.newest else rows.c.sequence
+    chosen = conn.execute(found.order_by(order).limit(span.limit)).all()
     return tuple(
         Event(sequence=row.sequence, service=row.service, transition=mapping.TRANSITION.noun(row))
-        for row in conn.execute(found.order_by(rows.c.sequence).limit(limit))
+        for row in (reversed(chosen) if span.newest else chosen)
     )

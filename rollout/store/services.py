@@ -13,7 +13,7 @@ from rollout.store import mapping, tables
 from rollout.store.writing import put
 
 _S, _SR, _BACK = tables.services, tables.service_regions, tables.rolled_back_versions
-_KEPT = 2  # distinct known good versions per service and region
+_KEPT = 3  # distinct known good versions per service and region: two are left when the newest is revoked
 _REGIONS = select(_SR).where(_SR.c.service == bindparam("service")).order_by(_SR.c.region)
 _ONE = select(_S).where(_S.c.name == bindparam("name"))
 
@@ -53,6 +53,12 @@ def stop(conn: Connection, rollout: Rollout, at: datetime) -> None:
     service, version = rollout.release.service, rollout.release.version
     conn.execute(update(_S).where(_S.c.name == service).values(stopped_by=rollout.id, stopped_at=at))
     put(conn, _BACK, [{"service": service, "version": version, "rollout_id": rollout.id}])
+
+
+def go_on(conn: Connection, rollout: Rollout) -> None:
+    """A newer release has passed everywhere: automatic promotion of its service may go on."""
+    service = _S.c.name == rollout.release.service
+    conn.execute(update(_S).where(service).values(stopped_by=None, stopped_at=None))
 
 
 def was_rolled_back(conn: Connection, service: str, version: str) -> str | None:

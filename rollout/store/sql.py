@@ -104,11 +104,14 @@ class SqlStore(Store):
         *,
         service: str | None = None,
         phases: Sequence[Phase] = (),
+        busy: bool = False,
+        oldest: bool = False,
         limit: int = 50,
         before: str | None = None,
     ) -> tuple[Rollout, ...]:
-        """Rollouts, newest first, older than the id `before`. Raises NotFound when there is no such id."""
-        return await self._read(rollouts.listed, service=service, phases=phases, limit=limit, before=before)
+        """Rollouts, newest first unless `oldest`, beyond the id `before`. Raises NotFound for that id."""
+        wanted = rollouts.Wanted(service=service, phases=phases, busy=busy, oldest=oldest)
+        return await self._read(rollouts.listed, wanted, limit=limit, before=before)
 
     async def active(self, service: str) -> tuple[Rollout, ...]:
         """Unfinished rollouts of a service, oldest first."""
@@ -137,10 +140,17 @@ class SqlStore(Store):
         await self._write(rollouts.wake, rollout_id, at)
 
     async def events(
-        self, *, rollout_id: str | None = None, after: int = 0, limit: int = 200
+        self,
+        *,
+        rollout_id: str | None = None,
+        after: int = 0,
+        before: int | None = None,
+        newest: bool = False,
+        limit: int = 200,
     ) -> tuple[Event, ...]:
-        """Transitions of all rollouts, or of one, after a sequence number, in order."""
-        return await self._read(rollouts.events, rollout_id=rollout_id, after=after, limit=limit)
+        """Transitions of all rollouts, or of one, between two sequence numbers, in order."""
+        place = rollouts.Span(after=after, before=before, newest=newest, limit=limit)
+        return await self._read(rollouts.events, rollout_id, place)
 
     # ------------------------------------------------------------------ actions
 
@@ -203,7 +213,7 @@ class SqlStore(Store):
     # ------------------------------------------------------------------ access
 
     async def add_token(self, token: Token, secret_hash: str) -> None:
-        """Store a token. Raises Conflict when its id or its secret is known."""
+        """Store a token. Raises Conflict when its id, its secret, or its name among valid ones is known."""
         await self._write(access.add_token, token, secret_hash)
 
     async def token(self, secret_hash: str) -> Token | None:

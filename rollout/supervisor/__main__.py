@@ -108,13 +108,20 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, required=True, help="the region's directory")
     parser.add_argument("--lifeline", action="store_true", help="end when standard input closes")
     arguments = parser.parse_args()
-    directory = files.private(arguments.directory.resolve())
-    directory.chmod(0o700)
+    try:
+        return _supervise_alone(arguments.directory.resolve(), watch_parent=arguments.lifeline)
+    except OSError as error:
+        say(f"{error.filename or arguments.directory} cannot be used: {error.strerror or error}")
+        return 4
+
+
+def _supervise_alone(directory: Path, *, watch_parent: bool) -> int:
+    files.private(directory).chmod(0o700)
     with hold_region(directory) as held:
         if not held:
             say(f"another supervisor lives in {directory}; stop it first")
             return 3
-        asyncio.run(supervise(directory, watch_parent=arguments.lifeline))
+        asyncio.run(supervise(directory, watch_parent=watch_parent))
     return 0
 
 

@@ -42,15 +42,25 @@ class RegionFiles:
         self.directory = directory
 
     def supervisor(self) -> int | None:
-        """The process id of the supervisor that lives here at this moment; None when none does."""
+        """The process id of the supervisor that lives here at this moment; None when none does.
+
+        Raises ValueError when one lives and its lock names no process, OSError when it cannot be opened.
+        """
         try:
             lock = os.open(self.directory / "supervisor.lock", os.O_RDWR)
         except FileNotFoundError:
             return None
         try:
-            return None if _try(lock, fcntl.LOCK_SH) else int(os.pread(lock, 20, 0) or b"0")
+            return None if _try(lock, fcntl.LOCK_SH) else self._named(os.pread(lock, 20, 0))
         finally:
             os.close(lock)
+
+    def _named(self, said: bytes) -> int:
+        try:
+            return int(said or b"0")  # empty: it took the lock and has not written yet
+        except ValueError:
+            path = self.directory / "supervisor.lock"
+            raise ValueError(f"{path} names no process but {said!r}; restart the supervisor") from None
 
     @contextmanager
     def locked(self, service: str) -> Iterator[Path]:
@@ -81,7 +91,15 @@ class RegionFiles:
         return files.read(result_of(path), Rehearsed)
 
     def exits(self, service: str) -> tuple[Exit, ...]:
-        """The ends of processes that are still on record, oldest first."""
+        """The ends of processes that are still on record, oldest first; damaged lines are left out."""
         path = self.directory / service / "exits.jsonl"
-        whole = [line for line in files.tail(path, 2 * files.BOUND).splitlines() if line.startswith(b"{")]
-        return tuple(Exit.model_validate_json(line) for line in whole if line.endswith(b"}"))
+        found = (_exit(line) for line in files.tail(path, 2 * files.BOUND).splitlines())
+        return tuple(one for one in found if one is not None)
+
+
+def _exit(line: bytes) -> Exit | None:
+    """The end of one process; None where the line was cut or damaged."""
+    try:
+        return Exit.model_validate_json(line)
+    except ValueError:
+        return None

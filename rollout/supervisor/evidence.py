@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,6 +11,7 @@ from rollout.supervisor import files
 from rollout.supervisor.client import RegionFiles
 
 LOG_BYTES = 65_536  # of each slot's log
+KEPT = 20  # copies of a service; an older one goes
 
 
 class Kept(BaseModel):
@@ -21,10 +23,13 @@ class Kept(BaseModel):
 
 
 def keep_evidence(region: RegionFiles, service: str, key: str) -> dict[str, Any]:
-    """Copy logs and exits of a service to evidence/{key}/. The same key again gives what was kept first."""
+    """Copy logs and exits of a service to evidence/{key}/. The same key again gives what was kept first.
+
+    Only the newest 20 copies of a service stay. Raises OSError where files cannot be used.
+    """
     target = region.directory / service / "evidence" / files.file_name(key)
     with region.locked(service) as directory:
-        kept = files.read(target / "kept.json", Kept)
+        kept = _kept_before(target)
         if kept is not None:
             return kept.model_dump()
         shutil.rmtree(target, ignore_errors=True)  # a copy that was cut short
@@ -41,4 +46,21 @@ def keep_evidence(region: RegionFiles, service: str, key: str) -> dict[str, Any]
             last_lines={log.stem: list(files.last_lines(log)) for log in logs},
         )
         files.write(target / "kept.json", kept)
+        _prune(target)
         return kept.model_dump()
+
+
+def _kept_before(target: Path) -> Kept | None:
+    """What was kept under this key; None when nothing was, or its summary is damaged and is made anew."""
+    try:
+        return files.read(target / "kept.json", Kept)
+    except ValueError:
+        return None
+
+
+def _prune(newest: Path) -> None:
+    """Remove all but the newest copies beside `newest`, which stays whatever the clock says."""
+    others = [one for one in newest.parent.iterdir() if one.is_dir() and one != newest]
+    others.sort(key=lambda one: (one.stat().st_mtime_ns, one.name), reverse=True)
+    for old in others[KEPT - 1 :]:
+        shutil.rmtree(old, ignore_errors=True)  # what cannot go now is tried again at the next copy

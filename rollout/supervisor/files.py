@@ -9,6 +9,7 @@ DIR/{service}/exits.jsonl      every end of a process
 DIR/{service}/logs/{slot}.log  what the processes wrote
 DIR/{service}/data             the working directory of the service, `{directory}` in its command
 DIR/{service}/rehearsals/      requests and results of rehearsals
+DIR/{service}/evidence/        copies of logs and exits, the newest 20
 """
 
 import os

@@ -19,7 +19,7 @@ async def get(http: httpx.AsyncClient, url: str, within_s: float = 1.0) -> httpx
         raise ProbeError(f"GET {path} gave no answer within {within_s:g} s") from error
     except httpx.ConnectError as error:
         raise ProbeError(f"GET {path}: nothing listens there") from error
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ProbeError(f"GET {path}: {type(error).__name__}") from error
     if response.status_code != 200:
         raise ProbeError(f"GET {path} answered {response.status_code}")
@@ -31,5 +31,5 @@ async def version(http: httpx.AsyncClient, url: str, within_s: float = 1.0) -> s
     response = await get(http, f"{url}/version", within_s)
     try:
         return str(response.json()["version"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ProbeError("GET /version answered without a version") from error

@@ -79,6 +79,7 @@ class World:
             "release": Release(service=service, version="2.5.0", author="ann"),
             "phase": Phase.QUEUED,
             "created_by": "ci",
+            "next_due_at": T0,
             "reason": Reason(code="started", text="ci asked for it."),
             "regions": tuple(RegionRollout(region=name, stage=i, since=T0) for name, i in places.items()),
         }
@@ -89,7 +90,6 @@ class World:
             since=T0,
             created_at=self.clock.now(),
             transitions=1,
-            next_due_at=T0,
             **{**given, **more},
         )
         first = Transition(

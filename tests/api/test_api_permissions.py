@@ -263,7 +263,7 @@ async def test_every_page_sends_people_without_a_session_to_the_login(world: Wor
 
 
 async def test_a_bearer_token_is_no_session_and_a_session_is_no_bearer_token(world: World) -> None:
-    _, secret = await world.token("admin")
+    _, secret = await world.token("admin", "ann")
     client, _ = await _session(world, "admin")
     async with client, world.http({"authorization": f"Bearer {secret}"}) as bearer:
         assert (await client.get("/v1/whoami")).status_code == 401

@@ -200,7 +200,7 @@ class _Failing:
 
 
 async def _ask_failing(world: World, error: Exception) -> httpx.Response:
-    _, secret = await world.token("admin")
+    _, secret = await world.token("admin", f"asks-{type(error).__name__}")
     transport = httpx.ASGITransport(with_store(world, _Failing(world.store, error)))
     headers = {"authorization": f"Bearer {secret}"}
     async with httpx.AsyncClient(

@@ -52,6 +52,25 @@ def test_status_names_the_undecided_and_why_says_how_much_more_each_needs() -> N
     assert "      ? R3 failed requests 0.30 % (needs 788 requests)" in drawn(render.why(shown))
 
 
+def test_what_the_judge_remarks_is_for_why_alone() -> None:
+    note = "counts vary 2.3 times as much as chance alone would; that is allowed for"
+    open_check = check(
+        VerdictKind.UNDECIDED, text="R3 failed requests 0.30 %", needs="788 requests", note=note
+    )
+    shown = view(stages=(StageView(name="R3", regions=(baking(checks=(open_check, check(note=note))),)),))
+    assert note not in "\n".join(drawn(render.status(shown)))
+    told = drawn(render.why(shown))
+    assert told.count(f"        {note}") == 2
+    asked = told.index("      ? R3 failed requests 0.30 % (needs 788 requests)")
+    assert told[asked + 1] == f"        {note}"
+
+
+def test_a_remark_that_the_sentence_has_already_is_not_repeated() -> None:
+    silent = check(VerdictKind.NO_DATA, text="R3 errors unknown; no sample came", note="no sample came")
+    shown = view(stages=(StageView(name="R3", regions=(baking(checks=(silent,)),)),))
+    assert "\n".join(drawn(render.why(shown))).count("no sample came") == 1
+
+
 def test_status_names_what_blocks_but_does_not_repeat_the_reason() -> None:
     reason = view()["reason"]["text"]
     shown = view(

@@ -87,6 +87,16 @@ WRONG = {
         "regions.yaml", "source: {kind: pretend}", "source: {kind: pretend, options: {url: 5}}",
         ["regions.yaml:9: regions.0.source.options.url: must be text, and is 5; put it in quotes"],
     ),
+    "two regions that would move the same instances": (
+        "regions.yaml", "directory: var/R1", "directory: var/R3",
+        [("regions.yaml:15: regions.1.deployer: regions R3 and R1 have the same deployer with the same "
+          "options, and would move the same instances; give each its own, such as another directory")],
+    ),
+    "two deployers that are the same only by a default": (
+        "regions.yaml", "directory: var/R1", "directory: var/R3, instances: 1",
+        [("regions.yaml:15: regions.1.deployer: regions R3 and R1 have the same deployer with the same "
+          "options, and would move the same instances; give each its own, such as another directory")],
+    ),
     "an unknown key of a region": (
         "regions.yaml", "title: APAC", "titel: APAC",
         ["regions.yaml:3: regions.0.title: is missing; add it",

@@ -53,6 +53,26 @@ WRONG = {
             "write for example 90s, 15m, 6h or 2d"
         ),
     ),
+    "a list is no duration": (
+        "steps:",
+        "watch: [6h]\nsteps:",
+        "policies/x.yaml:3: watch: must be a duration such as 90s, 15m or 6h",
+    ),
+    "a mapping is no duration": (
+        "min: 15m",
+        "min: {m: 15}",
+        "policies/x.yaml:7: steps.3.bake.min: must be a duration such as 90s, 15m or 6h",
+    ),
+    "an empty duration is no duration": (
+        "steps:",
+        "watch:\nsteps:",
+        "policies/x.yaml:3: watch: must be a duration such as 90s, 15m or 6h",
+    ),
+    "a stage name used twice is refused where it is used again": (
+        "  - regions: [R3]\n  - regions: [R1]\n",
+        "  - {name: apac, regions: [R3]}\n  - {name: apac, regions: [R1]}\n",
+        "policies/x.yaml:10: stages.1.name: 'apac' is named more than once",
+    ),
     "a duration has a longest": (
         "bake: 15m",
         "bake: 91d",

@@ -86,6 +86,21 @@ def test_a_mended_change_is_used(directory: Path) -> None:
     assert revision(files.reload()) == 2
 
 
+def test_files_that_are_whole_again_and_unchanged_give_the_configuration_in_use_once(directory: Path) -> None:
+    files = ConfigurationFiles(directory, FixedClock())
+    before = files.current
+    for wrong in ("x", "y"):
+        edit(directory, "bake: 15m", f"bake: {wrong}")
+        with pytest.raises(InvalidInput):
+            files.reload()
+        edit(directory, f"bake: {wrong}", "bake: 15m")
+        assert files.reload() is before
+        assert files.reload() is None
+    os.utime(directory / "regions.yaml", (1, 1))
+    assert files.reload() is None
+    assert files.current is before
+
+
 def test_a_wrong_file_changes_nothing_of_the_good_ones(directory: Path) -> None:
     files = ConfigurationFiles(directory, FixedClock())
     edit(directory, "bake: 15m", "bake: 20m")

@@ -67,7 +67,8 @@ def test_an_illegal_trigger_is_refused_naming_phase_trigger_and_what_is_possible
     with pytest.raises(IllegalTransition) as refused:
         advance(Phase.ROLLED_BACK, Trigger.RESUME)
     assert str(refused.value) == (
-        "The rollout is rolled_back, where 'resume' is not possible. Possible here: nothing: it has ended."
+        "The rollout is rolled_back, where 'resume' is not possible. Possible here: nothing; wait "
+        "for what is under way, or look at how it ended."
     )
     with pytest.raises(IllegalTransition, match="Region R1 is pending, where 'restored' is not possible"):
         advance_region("R1", RegionPhase.PENDING, RegionTrigger.RESTORED)

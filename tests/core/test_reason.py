@@ -36,8 +36,8 @@ def plan() -> Plan:
     policy = {
         "apiVersion": "rollout/v1",
         "name": "p",
-        "holdback": 0,
-        "stages": [{"regions": ["R1"], "steps": [{"set_weight": 100}, {"bake": "1m"}]}],
+        "holdback": 1,
+        "stages": [{"regions": ["R1"], "steps": [{"set_weight": 99}, {"bake": "1m"}]}],
         "checks": [{"signal": name} for name in signals],
     }
     return compile_plan(Policy.model_validate(policy), {"R1": region}, signals)
@@ -55,7 +55,7 @@ def test_harm_says_what_value_baseline_evidence_and_since_when(plan: Plan):
     reason = say.harm(plan, [HARM], 12.34, 4.7)
     assert reason.text == (
         "R1 failed requests 1.84 % against 0.21 % (×8.8) on instances beside it in R1; since 12:00:00 UTC. "
-        "Evidence e^12.3, acts at e^4.7."
+        "Evidence of harm 230,000 to 1; acts at 110 to 1."
     )
     assert (reason.code, reason.region, reason.signal, reason.since) == ("check.harm", "R1", "errors", NOON)
     assert reason.evidence == ("R1/errors",)
@@ -66,7 +66,7 @@ def test_a_guard_says_its_limit_and_needs_no_evidence(plan: Plan):
         HARM, signal="work_age", value=412.0, baseline=None, limit=300.0, guard="limit", since=NOON
     )
     reason = say.harm(plan, [guarded], 0.0, 4.7)
-    assert reason.text == ("R1 oldest work 412 s; hard guard 'limit' fired, limit 300 s; since 12:00:00 UTC.")
+    assert reason.text == ("R1 oldest work 412 s, limit 300 s; hard guard 'limit' fired; since 12:00:00 UTC.")
     assert reason.code == "guard.limit"
 
 

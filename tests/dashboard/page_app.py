@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
@@ -65,7 +66,12 @@ class PretendQueries:
     async def events(self, *, rollout_id: str | None, after: int, limit: int) -> tuple[EventView, ...]:
         return self.history[:limit]
 
-    async def fleet(self) -> Fleet:
+    async def newest_events(
+        self, rollout_id: str, *, before: int | None, limit: int
+    ) -> tuple[EventView, ...]:
+        return tuple(e for e in self.history if before is None or e.sequence < before)[-limit:]
+
+    async def fleet(self, only: Sequence[str] = ()) -> Fleet:
         return self.front or fleet(*self.views.values())
 
 

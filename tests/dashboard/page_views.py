@@ -154,7 +154,7 @@ _BLOCKED = {
     Phase.AWAITING_APPROVAL: ("needs 1 more approval(s) from release-managers",),
     Phase.HELD: ("held by ann: the support desk sees odd mails",),
     Phase.ROLLBACK_FAILED: (
-        "R3 restore_failed: the supervisor answered 500: slot 2 cannot be started, disk is full",
+        "R3 could not be restored: the supervisor answered 500: slot 2 cannot be started, disk is full",
     ),
 }
 _BACK = (Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.ROLLBACK_FAILED)

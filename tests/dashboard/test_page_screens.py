@@ -139,7 +139,7 @@ async def test_details_are_all_there(admin: httpx.AsyncClient) -> None:
     page = text_of((await admin.get(f"/rollouts/{ID}")).text)
     for words in (
         "bake 8 min 48 s of 15 min",
-        "can rule out a rise of errors ×2.1, latency ×1.6",
+        "The smallest rise that this bake can rule out ×2.1 ×1.6",
         "1 × 1.1.0, 3 × 1.2.0 read back",
         "0.41 % against 0.39 % ×1.1",
         "of harm: some (e^2.6, acts at e^8.2)",
@@ -154,6 +154,36 @@ async def test_details_are_all_there(admin: httpx.AsyncClient) -> None:
 async def test_the_newest_event_comes_first(admin: httpx.AsyncClient) -> None:
     page = (await admin.get(f"/rollouts/{ID}")).text
     assert re.findall(r'id="event-(\d+)"', page) == ["4", "3", "2", "1"]
+
+
+async def test_a_long_timeline_shows_the_newest_events_and_leads_to_the_older(
+    stage: Stage, admin: httpx.AsyncClient
+) -> None:
+    stage.queries.history = tuple(event(number, "hold", f"Look {number}.") for number in range(1, 1004))
+    page = (await admin.get(f"/rollouts/{ID}")).text
+    shown = [int(number) for number in re.findall(r'id="event-(\d+)"', page)]
+    assert shown == list(range(1003, 503, -1))
+    assert "503 older events are not shown here. Show older events" in text_of(page)
+    assert 'id="newest"' not in page
+    older = (await admin.get(_link(page, "older"))).text
+    assert [int(n) for n in re.findall(r'id="event-(\d+)"', older)] == list(range(503, 3, -1))
+    assert "3 older events are not shown here." in text_of(older)
+    oldest = (await admin.get(_link(older, "older"))).text
+    assert re.findall(r'id="event-(\d+)"', oldest) == ["3", "2", "1"]
+    assert 'id="older"' not in oldest
+    assert (await admin.get(_link(oldest, "newest"))).text == page
+
+
+async def test_a_short_timeline_offers_no_older_events(admin: httpx.AsyncClient) -> None:
+    page = (await admin.get(f"/rollouts/{ID}")).text
+    assert 'id="older"' not in page
+    assert 'id="newest"' not in page
+
+
+def _link(page: str, name: str) -> str:
+    return next(
+        attrs["href"] or "" for tag, attrs in Seen(page).tags if tag == "a" and attrs.get("id") == name
+    )
 
 
 async def test_obligations_say_until_when_and_what_is_left(stage: Stage, admin: httpx.AsyncClient) -> None:

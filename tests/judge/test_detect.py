@@ -39,3 +39,19 @@ def test_the_smallest_rise_and_the_exposure_that_it_needs_are_inverse():
     assert detectable(0.005, 0) == math.inf
     assert detectable(0.0, 5000) == math.inf
     assert detectable(1e-9, 100) == math.inf
+
+
+@pytest.mark.parametrize("share", [1.0, 1.5])
+def test_with_nothing_beside_it_no_exposure_is_enough(share):
+    assert detectable(0.005, 1e12, share) == math.inf
+    assert exposure_to_rule_out(0.005, 2, share) == math.inf
+    assert needed_requests(0.005, 2, share, 0.01) == math.inf
+
+
+def test_no_event_at_all_rules_nothing_out():
+    assert exposure_to_rule_out(0.0, 2, 0.5) == math.inf
+
+
+@pytest.mark.parametrize("share", [1e-12, 1e-6, 0.5, 0.999, 1 - 1e-9, 1 - 2**-53])
+def test_any_share_below_all_has_a_finite_answer_or_says_that_there_is_none(share):
+    assert exposure_to_rule_out(0.005, 2, share) > 0

@@ -98,7 +98,7 @@ def test_only_errors_are_guarded_for_success():
     assert found["latency"].guard == ""
 
 
-LEVEL = a_plan(checks=[{"signal": "oldest_age", "limit": 100, "limit_for": "2m"}])
+LEVEL = a_plan(checks=[{"signal": "errors"}, {"signal": "oldest_age", "limit": 100, "limit_for": "2m"}])
 
 
 def levels(*values):
@@ -139,7 +139,7 @@ def test_a_gauge_that_is_not_rising_above_its_limit_is_undecided(values):
 
 
 def test_a_gauge_without_a_limit_says_that_it_cannot_fail():
-    plan = a_plan("oldest_age")
+    plan = a_plan("errors", "oldest_age")
     found, _ = said(plan, levels(1.0, 1e9), 120)
     assert found["oldest_age"].kind is VerdictKind.UNDECIDED
     assert "without a limit" in found["oldest_age"].note
@@ -193,7 +193,7 @@ def test_a_candidate_that_missed_few_requests_is_no_data_and_no_failure():
     ]
     found, judgement = said(ONE, both + few, 900)
     assert found["errors"].kind is VerdictKind.NO_DATA
-    assert "5 requests were to be expected" in found["errors"].note
+    assert found["errors"].note == "the candidate serves nothing where 5 requests were to be expected"
     assert judgement.culprits == ()
 
 
@@ -234,6 +234,64 @@ def test_a_check_that_ignores_missing_data_is_undecided_instead():
     found, judgement = said(plan, alone(OLD, 10), 600)
     assert found["errors"].kind is VerdictKind.UNDECIDED
     assert judgement.culprits == ()
+
+
+def test_silence_fails_only_where_the_baseline_served_enough_meanwhile():
+    """With one check in one region the guard may spend 0.1 %: 7 requests at half the traffic."""
+    found, judgement = said(ONE, alone(OLD, 4, n=3.0), 240)
+    assert found["errors"].kind is VerdictKind.NO_DATA
+    assert found["errors"].note == "the candidate reports nothing while the baseline does"
+    assert judgement.culprits == ()
+    found, _ = said(ONE, alone(OLD, 4, n=4.0), 240)
+    assert found["errors"].guard == "silence"
+    assert found["errors"].note.endswith("does, for 240 s and 8 expected requests")
+
+
+def test_the_budget_of_silence_is_shared_by_all_checks_and_regions():
+    wide = a_plan("errors", "latency", "work_age", "restarts", regions=("R3", "R1", "R2"))
+    found, _ = said(wide, alone(OLD, 4, n=4.0), 240)  # 8 requests are e**-8, more than 0.1 % / 12
+    assert found["errors"].kind is VerdictKind.NO_DATA
+    found, _ = said(wide, alone(OLD, 4, n=5.0), 240)
+    assert found["errors"].guard == "silence"
+
+
+def test_a_silent_rate_fails_by_the_requests_that_the_candidate_did_not_serve():
+    plan = a_plan("errors", "restarts")
+    hours = [sample(60.0 * (k + 1), OLD, 0.0, 0.1, signal="restarts") for k in range(4)]
+    found, _ = said(plan, hours + alone(OLD, 4), 240)
+    assert found["restarts"].guard == "silence"
+    serving = steady(4, (3.0, 600.0), (3.0, 600.0))
+    found, judgement = said(plan, hours + serving, 240)
+    assert found["restarts"].kind is VerdictKind.NO_DATA
+    assert judgement.culprits == ()
+
+
+def test_where_nothing_counts_requests_silence_is_never_harm():
+    plan = a_plan("restarts", "oldest_age")
+    hours = [sample(60.0 * (k + 1), OLD, 0.0, 1000.0, signal="restarts") for k in range(60)]
+    levels = [sample(60.0 * (k + 1), OLD, 1.0, signal="oldest_age") for k in range(60)]
+    found, judgement = said(plan, hours + levels, 3600)
+    assert {verdict.kind for verdict in found.values()} == {VerdictKind.NO_DATA}
+    assert judgement.culprits == ()
+
+
+def test_a_new_weight_begins_the_silence_anew():
+    silent = fed(ONE, begun(ONE), alone(OLD, 3))
+    found, _ = said(ONE, alone(OLD, 4, n=0.0, first=3), 420, hold_off(silent, at(180)))
+    assert found["errors"].kind is VerdictKind.NO_DATA
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [alone(OLD, 2), alone(NEW, 2), [], [sample(5.0, NEW, -1.0, 1.0)]],
+    ids=["no candidate", "no baseline", "neither", "junk"],
+)
+def test_no_data_is_one_short_clause_without_what_history_said(samples):
+    found, _ = said(ONE, samples, 130)
+    assert found["errors"].kind is VerdictKind.NO_DATA
+    assert len(found["errors"].note) <= 80
+    assert ";" not in found["errors"].note
+    assert "over-dispersion" not in found["errors"].note
 
 
 def test_a_time_in_the_future_does_not_hide_silence():

@@ -1,8 +1,11 @@
 """Verdicts, their numbers, and the one budget over all of them."""
 
 import math
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rollout.core.judge import cell_weights, hold_off, judge, threshold
 from rollout.core.judge.state import CheckState
@@ -88,7 +91,7 @@ def test_the_tolerance_decides_what_a_pass_rules_out():
 
 
 def test_nothing_passes_while_it_has_evidence_of_harm():
-    state = CheckState(totals=[9.0, 1800.0, 9.0, 1800.0], ruled_out={"split": 6.0})
+    state = CheckState(bake=[9.0, 1800.0, 9.0, 1800.0], ruled_out={"split": 6.0})
     assert passed(PLAN, SignalKind.RATIO, state)
     state.log_e = math.log(20)
     assert not passed(PLAN, SignalKind.RATIO, state)
@@ -123,6 +126,94 @@ def test_after_a_change_of_weight_a_pass_must_be_earned_by_what_runs_now():
     verdict = only(judge(PLAN, {"R3": changed}, at(3610)))
     assert verdict.kind is VerdictKind.UNDECIDED
     assert verdict.note.startswith("not judged yet")
+
+
+SAME = (3.0, 600.0)
+NEVER = at(1e9)  # while the new weight is being ordered
+
+
+def reweighted(evidence, seconds):
+    """Evidence after another weight, whose warm-up ends after `seconds`."""
+    return hold_off(hold_off(evidence, NEVER), at(seconds))
+
+
+@given(before=st.integers(1, 90), wait=st.integers(0, 300), bad=st.integers(0, 4))
+@settings(max_examples=40, deadline=None)
+def test_a_later_bake_passes_no_sooner_than_one_that_has_nothing_to_lean_on(before, wait, bad):
+    """Whatever an earlier bake ruled out, a pass takes the same new blocks as without it."""
+    earlier = fed(PLAN, begun(PLAN), steady(before, SAME, SAME))
+    leaning = reweighted(earlier, before * 60 + wait)
+    alone = hold_off(begun(PLAN), at(before * 60 + wait))
+    for minute in range(before, before + 40):
+        one = steady(1, (float(bad), 600.0), SAME, first=minute)
+        leaning, alone = fed(PLAN, leaning, one), fed(PLAN, alone, one)
+        late, fresh = (only(judge(PLAN, {"R3": e}, at(minute * 60 + 60))) for e in (leaning, alone))
+        assert late.seen == fresh.seen
+        if late.kind is VerdictKind.PASS:
+            assert fresh.kind is VerdictKind.PASS
+            return
+
+
+def test_a_new_weight_keeps_what_spoke_of_harm_and_how_many_requests_were_answered():
+    harmed = fed(PLAN, begun(PLAN), steady(8, (9.0, 600.0), SAME))
+    before = only(judge(PLAN, {"R3": harmed}, at(480)))
+    changed = reweighted(harmed, 600)
+    after = only(judge(PLAN, {"R3": changed}, at(600)))
+    assert after.log_e == before.log_e > 0
+    assert (before.seen, before.exposed) == (4800.0, 4800.0)
+    assert (after.seen, after.exposed, after.value, after.baseline) == (0.0, 4800.0, None, None)
+    later = only(judge(PLAN, {"R3": fed(PLAN, changed, steady(4, SAME, SAME, first=8))}, at(720)))
+    assert (later.seen, later.exposed) == (1200.0, 7200.0)  # two minutes of warm-up were answered, not judged
+
+
+def test_a_block_that_was_open_at_a_new_weight_is_bet_for_harm_and_rules_nothing_out():
+    early = [sample(20.0, v, 3.0, 600.0, seconds=20.0) for v in (NEW, OLD)]
+    rest = [sample(60.0, v, 3.0, 600.0, seconds=20.0) for v in (NEW, OLD)]
+    next_block = steady(1, SAME, SAME, first=1)
+    mixed = reweighted(fed(PLAN, begun(PLAN), early), 40).checks["errors"]
+    assert mixed["mixed"]
+    evidence = fed(PLAN, reweighted(fed(PLAN, begun(PLAN), early), 40), rest + next_block)
+    assert evidence.checks["errors"]["bets"]["split"] == 1
+    assert evidence.checks["errors"]["ruled_out"] == {}
+    after = fed(PLAN, evidence, steady(1, SAME, SAME, first=2)).checks["errors"]
+    assert after["ruled_out"]["split"] > 0
+
+
+def test_a_new_weight_inside_a_block_does_not_pass_before_that_block_is_over():
+    earlier = fed(PLAN, begun(PLAN), steady(60, SAME, SAME))
+    early, rest = ([sample(t, v, 1.0, 200.0, seconds=20.0) for v in (NEW, OLD)] for t in (3620.0, 3660.0))
+    assert only(judge(PLAN, {"R3": fed(PLAN, earlier, early)}, at(3620))).kind is VerdictKind.PASS
+    changed = fed(PLAN, reweighted(fed(PLAN, earlier, early), 3640), rest)
+    verdict = only(judge(PLAN, {"R3": changed}, at(3660)))
+    assert verdict.seen >= PLAN.judging.min_requests
+    assert verdict.kind is VerdictKind.UNDECIDED
+
+
+def test_the_same_hold_off_again_changes_nothing():
+    evidence = fed(PLAN, begun(PLAN), steady(30, SAME, SAME))
+    assert hold_off(evidence, evidence.judged_from) is evidence
+
+
+def test_a_later_bake_needs_its_own_requests():
+    plan = a_plan("errors", judging={"warmup": 0.001, "min_requests": 12_000})
+    evidence = fed(plan, begun(plan), steady(60, SAME, SAME))
+    later = fed(plan, reweighted(evidence, 3600), steady(12, SAME, SAME, first=60))
+    verdict = only(judge(plan, {"R3": later}, at(72 * 60)))
+    assert verdict.kind is VerdictKind.UNDECIDED
+    assert verdict.needs.startswith("about 4,800 more candidate requests")
+
+
+def test_a_baseline_that_is_next_to_nothing_is_said_and_divides_nothing():
+    verdict = only(said(steady(5, (3.0, 1e15), (1.0, 0.01)), 300))
+    assert verdict.needs.startswith("more of the baseline beside it")
+
+
+def test_a_failure_in_the_warm_up_of_a_later_weight_still_has_numbers():
+    harmed = fed(PLAN, begun(PLAN), steady(60, (12.0, 600.0), SAME))
+    verdict = only(judge(PLAN, {"R3": hold_off(harmed, NEVER)}, at(3600)))
+    assert verdict.kind is VerdictKind.FAIL
+    assert verdict.value == pytest.approx(0.02)
+    assert verdict.limit == pytest.approx(0.01)
 
 
 def test_a_pass_is_taken_back_when_harm_begins():
@@ -224,7 +315,8 @@ def test_errors_of_sources_are_passed_through_and_are_no_verdict():
 
 
 def test_a_plan_of_gauges_alone_can_only_be_stopped_by_a_guard():
-    plan = a_plan("oldest_age")
+    both = a_plan("errors", "oldest_age")
+    plan = replace(both, checks=both.checks[1:])  # compiled before such a policy was refused
     assert judge(plan, {"R3": begun(plan)}, at(1)).log_e == 0.0
     assert cell_weights(plan) == {}
 

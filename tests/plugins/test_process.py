@@ -1,5 +1,7 @@
 """The deployer `process` without processes: files written by hand, instances that answer as they are told."""
 
+import errno
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -362,6 +364,77 @@ async def test_an_admin_endpoint_that_is_missing_is_permanent_and_one_that_fails
         await region.ask(Kind.FIND_STALLED)
 
 
+ITEM = {"id": "7", "age_s": 400, "version": "2.0"}
+STALLED = {"items": [ITEM], "backlog": 3, "oldest_age_s": 400}
+RESUMED = {"resumed": 1, "already": 0}
+
+
+def answers(region: Region, path: str, said: object) -> None:
+    """Let the one instance answer this, NaN and Infinity included."""
+    region.write("status.json", status(instance("1", "2.0")))
+    text = json.dumps(said)
+    region.answers[f"http://127.0.0.1:8001{path}"] = lambda _: httpx.Response(200, text=text)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"items": "7"}, "items"),
+        ({"items": {"id": "7"}}, "items"),
+        ({"items": [7]}, "items.0"),
+        ({"items": [{"age_s": 1.0}]}, "items.0.id"),
+        ({"items": [ITEM | {"id": 7}]}, "items.0.id"),
+        ({"items": [ITEM | {"id": ""}]}, "items.0.id"),
+        ({"items": [ITEM | {"age_s": -1}]}, "items.0.age_s"),
+        ({"items": [ITEM | {"age_s": "400"}]}, "items.0.age_s"),
+        ({"items": [ITEM | {"age_s": float("nan")}]}, "items.0.age_s"),
+        ({"items": [ITEM | {"version": ["2.0"]}]}, "items.0.version"),
+        ({"items": [ITEM] * 10_001}, "items"),
+        ({"backlog": -1}, "backlog"),
+        ({"backlog": 1.5}, "backlog"),
+        ({"backlog": True}, "backlog"),
+        ({"backlog": None}, "backlog"),
+        ({"backlog": 10**300}, "backlog"),
+        ({"oldest_age_s": float("inf")}, "oldest_age_s"),
+        ({"oldest_age_s": -0.1}, "oldest_age_s"),
+        ({"oldest_age_s": "old"}, "oldest_age_s"),
+    ],
+)
+async def test_stalled_work_that_cannot_be_believed_is_refused_and_its_place_is_named(
+    region: Region, change: dict[str, object], named: str
+) -> None:
+    answers(region, "/admin/stalled", STALLED | change)
+    with pytest.raises(PermanentError, match=rf"/admin/stalled answered what cannot be believed: {named}: "):
+        await region.ask(Kind.FIND_STALLED)
+
+
+@pytest.mark.parametrize(
+    "said", [[], {}, 7, RESUMED | {"resumed": "1"}, RESUMED | {"already": -1}, {"resumed": 1}]
+)
+async def test_an_answer_to_resuming_that_cannot_be_believed_is_refused(region: Region, said: object) -> None:
+    answers(region, "/admin/resume", said)
+    with pytest.raises(PermanentError, match=r"/admin/resume answered .*It must give resumed, already"):
+        await region.ask(Kind.RESUME_WORK, details={"items": ["7"]})
+
+
+async def test_only_what_was_checked_reaches_the_controller(region: Region) -> None:
+    said = STALLED | {"items": [ITEM | {"to": "a@example.org"}], "secret": {"deep": [1]}}
+    answers(region, "/admin/stalled", said)
+    assert (await region.ask(Kind.FIND_STALLED)).result.details == STALLED
+    answers(region, "/admin/stalled", STALLED | {"items": [ITEM] * 10_000})
+    assert len((await region.ask(Kind.FIND_STALLED)).result.details["items"]) == 10_000
+
+
+async def test_an_answer_nested_without_end_is_no_answer(region: Region) -> None:
+    region.write("status.json", status(instance("1", "2.0")))
+    endless = httpx.Response(200, text="[" * 100_000)
+    region.answers["http://127.0.0.1:8001/admin/stalled"] = lambda _: endless
+    region.answers["http://127.0.0.1:8001/version"] = lambda _: endless
+    with pytest.raises(TransientError, match="slot 1: RecursionError"):
+        await region.ask(Kind.FIND_STALLED)
+    assert (await region.ask(Kind.VERIFY)).result.running == {}
+
+
 async def test_with_no_healthy_instance_stalled_work_is_asked_for_again_later(region: Region) -> None:
     region.write("status.json", status(instance("1", "2.0", healthy=False)))
     with pytest.raises(TransientError, match="no instance is healthy"):
@@ -390,6 +463,74 @@ async def test_evidence_is_kept_under_its_key_even_without_a_supervisor(tmp_path
     (logs / "1.log").write_text("later\n")
     assert (await region.ask(Kind.COLLECT, "ro_1/4/0")).result.details == kept
     assert files.last_lines(Path(copy))[-1] == "signing key expired"
+
+
+async def test_only_the_newest_20_copies_of_a_service_are_kept(tmp_path: Path) -> None:
+    region = Region(tmp_path)
+    evidence = region.directory / "mail" / "evidence"
+    for number in range(25):
+        await region.ask(Kind.COLLECT, f"ro/{number}/0")
+        os.utime(evidence / f"ro_{number}_0", ns=(number, number))
+    assert {one.name for one in evidence.iterdir()} == {f"ro_{number}_0" for number in range(5, 25)}
+    await region.ask(Kind.COLLECT, "ro/24/0")  # the same again is no new copy
+    assert len(list(evidence.iterdir())) == 20
+
+
+async def test_damaged_records_do_not_keep_evidence_from_being_kept(tmp_path: Path) -> None:
+    region = Region(tmp_path)
+    good = Exit(at=T0, slot="1", version="2.0", code=70).model_dump_json().encode()
+    files.private(region.directory / "mail")
+    files.append(region.directory / "mail" / "exits.jsonl", b'{"slot": 1}\n' + good + b"\n{half")
+    assert (await region.ask(Kind.COLLECT, "one")).result.details["exits"] == {"exit 70 of 2.0": 1}
+    (region.directory / "mail" / "evidence" / "one" / "kept.json").write_text("{")
+    assert (await region.ask(Kind.COLLECT, "one")).result.details["exits"] == {"exit 70 of 2.0": 1}
+
+
+# ---------------------------------------------------------------------- files that cannot be used
+
+ORDERS = [Kind.DEPLOY, Kind.RESTORE, Kind.VERIFY, Kind.REHEARSE, Kind.FIND_STALLED]
+
+
+@pytest.mark.parametrize("kind", ORDERS)
+async def test_a_lock_that_is_a_directory_is_transient_and_named(tmp_path: Path, kind: Kind) -> None:
+    region = Region(tmp_path)
+    files.private(region.directory / "supervisor.lock")
+    with pytest.raises(TransientError, match=r"R3/supervisor\.lock cannot be used: Is a directory"):
+        await region.ask(kind, version="1.0", weight=100)
+    with pytest.raises(TransientError, match=r"R3/supervisor\.lock cannot be used: Is a directory"):
+        await region.deployer.instances("mail")
+
+
+@pytest.mark.parametrize("kind", [Kind.DEPLOY, Kind.RESTORE, Kind.REHEARSE, Kind.COLLECT])
+async def test_an_order_that_cannot_be_locked_is_transient_and_named(region: Region, kind: Kind) -> None:
+    files.private(region.directory / "mail" / "deployer.lock")
+    with pytest.raises(TransientError, match=r"R3/mail/deployer\.lock cannot be used: Is a directory"):
+        await region.ask(kind, version="1.0", weight=100)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.EIO])
+async def test_a_machine_that_opens_no_file_is_transient_and_the_path_is_named(
+    region: Region, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuses(path: Path, *_: object) -> int:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("rollout.supervisor.client.os.open", refuses)
+    said = rf"R3/supervisor\.lock cannot be used: {os.strerror(number)}"
+    with pytest.raises(TransientError, match=said):
+        await region.deployer.instances("mail")
+
+
+async def test_a_status_that_is_a_directory_is_transient_and_named(region: Region) -> None:
+    files.private(region.directory / "mail" / "status.json")
+    with pytest.raises(TransientError, match=r"R3/mail/status\.json cannot be used"):
+        await region.ask(Kind.VERIFY)
+
+
+async def test_a_lock_that_names_no_process_is_transient_and_named(region: Region) -> None:
+    (region.directory / "supervisor.lock").write_text("garbage")
+    with pytest.raises(TransientError, match=r"R3/supervisor\.lock names no process but b'garbage'"):
+        await region.deployer.instances("mail")
 
 
 def test_unknown_options_of_a_service_are_refused_by_name(tmp_path: Path) -> None:

@@ -213,11 +213,70 @@ async def test_a_restarted_process_counted_everything_since_its_start(world: Wor
     assert numbers(await world.read()) == (3, 2003)
 
 
-async def test_a_counter_that_fell_is_not_a_negative_rate(world: World) -> None:
+async def test_a_counter_that_fell_in_the_same_process_is_no_data_and_is_said_with_its_values(
+    world: World,
+) -> None:
+    world.has(exposed(1_000_003, 7))
+    world.has(exposed(100, 0), "b")
+    await world.read()
+    world.has(exposed(999_999, 12))
+    world.has(exposed(110, 0), "b")
+    reading = await world.read()
+    assert numbers(reading) == (0, 10)  # of the other instance alone: neither a million, nor five failures
+    (problem,) = reading.problems
+    assert problem == (
+        'Instance a (1.0) exposes http_requests_total{status="200",version="1.0"} as 999999, and 1000003 '
+        "before, without a later start of its process; a counter that begins anew needs a new "
+        "process_start_time_seconds. Signal errors gets nothing from it this time."
+    )
+    world.has(exposed(1_000_001, 13))
+    assert numbers(await world.read()) == (1, 3)
+
+
+async def test_a_counter_that_swings_never_gives_its_falls(world: World) -> None:
+    given = []
+    for ok in (1_000_000, 500_000, 500_010, 10, 15):
+        world.has(exposed(ok, 0))
+        given += [(s.value, s.exposure) for s in (await world.read()).samples]
+    assert given == [(0, 10), (0, 5)]
+
+
+async def test_several_counters_that_fell_are_one_sentence(world: World) -> None:
     world.has(exposed(1000, 7))
     await world.read()
     world.has(exposed(30, 2))
-    assert numbers(await world.read()) == (2, 32)
+    reading = await world.read()
+    assert reading.samples == ()
+    (problem,) = reading.problems
+    assert "as 30, and 1000 before (1 more fell too), without" in problem
+
+
+async def test_a_counter_that_fell_where_no_start_is_exposed_is_no_data(world: World) -> None:
+    def mute(total: int) -> str:
+        return f'http_requests_total{{status="200"}} {total}\n'
+
+    world.has(mute(1_000_000))
+    await world.read()
+    world.has(mute(500_000))
+    reading = await world.read()
+    assert reading.samples == ()
+    assert 'http_requests_total{status="200"} as 500000, and 1000000 before' in reading.problems[0]
+    world.has(mute(500_004))
+    assert numbers(await world.read()) == (0, 4)
+
+
+async def test_a_fall_by_a_restart_counts_all_even_when_the_first_answer_after_it_was_broken(
+    world: World,
+) -> None:
+    world.has(exposed(1000, 7))
+    await world.read()
+    start = world.now + 4
+    world.has(exposed(20, "NaN", start=start))
+    assert (await world.read()).samples == ()
+    world.has(exposed(30, 2, start=start))
+    reading = await world.read()
+    assert numbers(reading) == (2, 32)
+    assert reading.problems == ()
 
 
 async def test_a_start_time_that_wavers_by_less_than_half_a_second_is_the_same_process(world: World) -> None:
@@ -469,6 +528,45 @@ async def test_a_counter_that_is_no_count_gives_nothing_and_is_made_up_for_later
     assert 'http_requests_total{status="503",version="1.0"}' in reading.problems[0]
     world.has(exposed(1100, 9))
     assert numbers(await world.read()) == (2, 102)
+
+
+@pytest.mark.parametrize("value", ["1e308", "9007199254740994"])
+async def test_a_counter_beyond_what_can_be_counted_exactly_gives_nothing(world: World, value: str) -> None:
+    world.has(exposed(1000, 7))
+    await world.read()
+    world.has(exposed(value, 7))
+    reading = await world.read()
+    assert reading.samples == ()
+    (problem,) = reading.problems
+    assert 'exposes http_requests_total{status="200",version="1.0"} as ' in problem
+    assert "which is beyond 2**53" in problem
+    world.has(exposed(1010, 7))
+    assert numbers(await world.read()) == (0, 10)
+
+
+@pytest.mark.parametrize("value", ["1e308", "-1e308"])
+async def test_a_gauge_beyond_what_can_be_counted_exactly_gives_nothing(world: World, value: str) -> None:
+    world.has(exposed(more="oldest_item_seconds 5\n"))
+    world.has(exposed(more=f"oldest_item_seconds {value}\n"), "b")
+    reading = await world.read(AGE)
+    assert the(reading, "work_age").value == 5
+    (problem,) = reading.problems
+    assert problem.startswith("Instance b (1.0) exposes oldest_item_seconds as ")
+
+
+async def test_a_sum_beyond_what_can_be_counted_exactly_is_no_sample(world: World) -> None:
+    for name in "ab":
+        world.has(exposed(0, 0), name)
+    await world.read()
+    for name in "ab":
+        world.has(exposed(2**53 - 1, 0), name)
+    reading = await world.read()
+    assert reading.samples == ()
+    (problem,) = reading.problems
+    assert problem.startswith("Signal errors of version 1.0 adds up to 1.80144e+16 over its instances")
+    for name in "ab":
+        world.has(exposed(2**53, 0), name)
+    assert numbers(await world.read()) == (0, 2)
 
 
 @pytest.mark.parametrize("value", ["NaN", "+Inf"])

@@ -270,6 +270,15 @@ def test_a_second_supervisor_is_refused_with_exit_code_3(tmp_path: Path) -> None
     assert "another supervisor lives in" in ended.stderr
 
 
+@pytest.mark.real
+def test_a_supervisor_that_cannot_lock_its_region_names_the_path(tmp_path: Path) -> None:
+    files.private(tmp_path / "supervisor.lock")
+    command = [sys.executable, "-m", "rollout.supervisor", "--directory", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    assert ended.returncode == 4
+    assert ended.stderr.endswith(f"{tmp_path}/supervisor.lock cannot be used: Is a directory\n")
+
+
 def parent_of_supervisor(region: Path) -> subprocess.Popen[bytes]:
     """A process that starts a supervisor and does nothing more."""
     code = (

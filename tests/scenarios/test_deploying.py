@@ -78,25 +78,3 @@ async def test_a_weight_that_was_not_reached_is_no_bake(make_world: MakeWorld) -
     await world.run(10)
     assert (await world.rollout(rollout_id)).region("R3").phase is RegionPhase.DEPLOYING
     await then_rolled_back(world, rollout_id)
-
-
-async def test_the_whole_region_means_every_instance(make_world: MakeWorld) -> None:
-    whole = {"holdback": 0, "steps": [{"set_weight": 100}, {"bake": "6s"}]}
-    world = make_world({**whole, "stages": [{"regions": ["R3"]}]})
-    await world.given_known_good()
-    deployer = world.plugins.fake_deployer("R3")
-    real = deployer._wanted
-    deployer._wanted = lambda action: (  # type: ignore[method-assign]
-        ["1.1.0", "1.1.0", "1.1.0", "1.0.0"] if action.kind is Kind.DEPLOY else real(action)
-    )
-    said = await then_rolled_back(world, await world.start("1.1.0"))
-    assert "it runs 1 × 1.0.0, 3 × 1.1.0." in said
-
-
-async def test_without_a_holdback_the_whole_region_is_never_promoted_unseen(make_world: MakeWorld) -> None:
-    whole = {"holdback": 0, "steps": [{"set_weight": 100}, {"bake": "6s"}]}
-    world = make_world({**whole, "stages": [{"regions": ["R3"]}, {"regions": ["R1"]}]})
-    await world.given_known_good()
-    view = await world.until(await world.start("1.1.0"), Phase.HELD)
-    assert "no baseline beside it" in view.reason.text
-    assert world.effects("R1", "deploy") == []

@@ -59,7 +59,7 @@ async def test_a_second_rollout_queues_behind_the_first_and_names_it(make_world:
     await world.run(3)
     view = await world.view(second)
     assert view.phase is Phase.QUEUED
-    assert view.blocked_by == (f"{first} (1.1.0) is progressing",)
+    assert view.blocked_by == (f"{first} (1.1.0) is moving",)
     await world.until(second, Phase.SUCCEEDED)
     begun = [e.transition for e in await world.store.events(rollout_id=second)][1]
     assert begun.at >= ((await world.rollout(first)).finished_at or begun.at)

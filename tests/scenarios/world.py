@@ -128,9 +128,11 @@ class World:
 
     # ------------------------------------------------------------------ when
 
-    async def start(self, version: str, *, policy: str | None = None, actor: Actor = DEPLOYER) -> str:
+    async def start(
+        self, version: str, *, policy: str | None = None, actor: Actor = DEPLOYER, service: str = "mail"
+    ) -> str:
         """A pipeline asks for a release; the id of its rollout."""
-        release = Release(service="mail", version=version, author="ana")
+        release = Release(service=service, version=version, author="ana")
         return (await self.commands.start(StartRequest(release=release, policy=policy), actor)).id
 
     async def tick(self) -> None:

@@ -180,8 +180,8 @@ def service(name: str = SERVICE, **more: Any) -> Service:
 
 
 def token(token_id: str = "to_1", **more: Any) -> Token:
-    given: dict[str, Any] = {"role": "deployer", "groups": ("mail",), "created_at": T0}
-    return Token(id=token_id, name="ci", **{**given, **more})
+    given: dict[str, Any] = {"name": "ci", "role": "deployer", "groups": ("mail",), "created_at": T0}
+    return Token(id=token_id, **{**given, **more})
 
 
 def touched(found: Rollout, name: str) -> Rollout:

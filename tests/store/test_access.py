@@ -24,9 +24,27 @@ async def test_neither_an_id_nor_a_secret_is_stored_twice(store: SqlStore) -> No
         assert "hash-" not in str(refused.value)
 
 
+async def test_two_valid_tokens_never_have_one_name(store: SqlStore) -> None:
+    await store.add_token(token(expires_at=at(90)), "hash-1")
+    with pytest.raises(Conflict, match=r"'ci' is taken by the token to_1 \(deployer, valid until") as refused:
+        await store.add_token(token("to_2", created_at=at(89)), "hash-2")
+    assert refused.value.code == "name-taken"
+    assert [found.id for found in await store.tokens()] == ["to_1"]
+
+
+async def test_a_name_is_free_again_once_its_token_has_expired_or_was_revoked(store: SqlStore) -> None:
+    await store.add_token(token(expires_at=at(90)), "hash-1")
+    await store.add_token(token("to_2", created_at=at(90)), "hash-2")
+    with pytest.raises(Conflict, match="to_2"):
+        await store.add_token(token("to_3", created_at=at(91)), "hash-3")
+    await store.revoke_token("to_2", at(92))
+    await store.add_token(token("to_3", created_at=at(93)), "hash-3")
+    assert [found.id for found in await store.tokens()] == ["to_1", "to_2", "to_3"]
+
+
 async def test_tokens_are_listed_oldest_first(store: SqlStore) -> None:
-    await store.add_token(token("to_2", created_at=at(2)), "b")
-    await store.add_token(token("to_1", created_at=at(1)), "a")
+    await store.add_token(token("to_2", name="bob", created_at=at(2)), "b")
+    await store.add_token(token("to_1", name="ann", created_at=at(1)), "a")
     assert [found.id for found in await store.tokens()] == ["to_1", "to_2"]
 
 

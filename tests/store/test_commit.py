@@ -188,12 +188,12 @@ async def test_generations_only_rise(store: SqlStore) -> None:
     assert {pair.region: pair.generation for pair in regions} == {"R3": 6, "R1": 1}
 
 
-async def test_the_two_newest_known_good_versions_are_kept(store: SqlStore) -> None:
+async def test_two_known_good_versions_are_left_when_the_newest_is_revoked(store: SqlStore) -> None:
     found = await added(store)
-    for version in ("1.0", "2.0", "3.0", "2.0"):
+    for version in ("1.0", "2.0", "3.0", "4.0", "3.0"):
         found = await store.commit(Change(rollout=found, known_good=(known_good(version),)))
     (pair,) = await store.service_regions("mail-sender")
-    assert pair.known_good == (known_good("2.0"), known_good("3.0"))
+    assert pair.known_good == (known_good("3.0"), known_good("4.0"), known_good("2.0"))
 
 
 async def test_what_is_not_good_any_more_is_forgotten(store: SqlStore) -> None:

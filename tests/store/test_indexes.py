@@ -20,9 +20,12 @@ QUESTIONS: dict[str, Callable[[SqlStore], Awaitable[object]]] = {
     "newest": lambda store: store.rollouts(),
     "of a service": lambda store: store.rollouts(service="mail-sender"),
     "of a phase": lambda store: store.rollouts(phases=[Phase.HELD]),
+    "busy": lambda store: store.rollouts(busy=True, oldest=True),
+    "busy of a service": lambda store: store.rollouts(service="mail-sender", busy=True, before="ro_01"),
     "active": lambda store: store.active("mail-sender"),
     "events": lambda store: store.events(after=3),
     "events of one": lambda store: store.events(rollout_id="ro_01"),
+    "newest events of one": lambda store: store.events(rollout_id="ro_01", before=9, newest=True),
     "due actions": lambda store: store.due_actions(at(1), 10),
     "samples": lambda store: store.samples("mail-sender", "R3", after=3),
     "service regions": lambda store: store.service_regions("mail-sender"),
@@ -43,13 +46,18 @@ class Asked:
             self.statements.append((text, parameters[0] if many else parameters))
 
     def scans(self) -> list[str]:
-        event.remove(self.engine, "before_cursor_execute", self._keep)
+        return [step for step in self.steps("SCAN") if "USING" not in step.split(": ")[0]]
+
+    def steps(self, beginning: str) -> list[str]:
+        """What SQLite would do for the statements, with the text of each."""
+        if event.contains(self.engine, "before_cursor_execute", self._keep):
+            event.remove(self.engine, "before_cursor_execute", self._keep)
         with self.engine.begin() as conn:
             return [
                 f"{row.detail}: {text}"
                 for text, parameters in self.statements
                 for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters)
-                if row.detail.startswith("SCAN") and "USING" not in row.detail
+                if row.detail.startswith(beginning)
             ]
 
 
@@ -81,3 +89,11 @@ async def test_a_decision_finds_every_row_by_an_index(store: SqlStore) -> None:
     await store.commit(Change(rollout=replace(other, phase=Phase.SUCCEEDED)))
     assert len(asked.statements) > 12
     assert asked.scans() == []
+
+
+async def test_what_has_ended_is_not_walked_through_to_find_what_is_busy(store: SqlStore) -> None:
+    await store.add(rollout(phase=Phase.HELD), plan(), transition(1))
+    asked = Asked(store.database.read)
+    await store.rollouts(busy=True, oldest=True)
+    assert asked.steps("SCAN") == []
+    assert len(asked.steps("SEARCH rollouts USING")) == 3  # unfinished, due again, and the rows of both

@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 from typing import TypeVar
 
 import pytest
+import structlog
 from sqlalchemy import event
 
 from rollout.core.errors import StoreError
@@ -55,13 +56,12 @@ def test_a_new_enough_sqlite_uses_wal_and_survives_a_power_cut(url: str) -> None
     }
 
 
-def test_an_sqlite_with_the_wal_reset_bug_uses_the_rollback_journal(
-    url: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    database = open_database(url, module=module_like((3, 51, 2)))
+def test_an_sqlite_with_the_wal_reset_bug_uses_the_rollback_journal(url: str) -> None:
+    with structlog.testing.capture_logs() as logged:
+        database = open_database(url, module=module_like((3, 51, 2)))
     assert database.journal == pragmas(database)["journal_mode"] == "delete"
     database.close()
-    assert "rollback journal" in capsys.readouterr().out
+    assert any("rollback journal" in line["event"] for line in logged)
 
 
 def test_the_standard_module_is_preferred_once_it_is_new_enough(monkeypatch: pytest.MonkeyPatch) -> None:

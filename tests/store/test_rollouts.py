@@ -170,6 +170,25 @@ async def test_rollouts_are_listed_by_service_and_phase(store: SqlStore) -> None
     assert await store.rollouts(service="billing", phases=[Phase.HELD]) == ()
 
 
+async def test_busy_rollouts_are_the_unfinished_and_those_that_are_due_again(store: SqlStore) -> None:
+    await add(store, "ro_1", phase=Phase.SUCCEEDED)  # watched: due again
+    await add(store, "ro_2", phase=Phase.SUCCEEDED, next_due_at=None)
+    await add(store, "ro_3", phase=Phase.HELD, next_due_at=None)  # until somebody acts
+    await add(store, "ro_4", phase=Phase.CANCELED, next_due_at=None)
+    await add(store, "ro_5", phase=Phase.PROGRESSING, release=release(service="billing"))
+    assert [found.id for found in await store.rollouts(busy=True)] == ["ro_5", "ro_3", "ro_1"]
+    assert [found.id for found in await store.rollouts(busy=True, service="billing")] == ["ro_5"]
+    assert [found.id for found in await store.rollouts(busy=True, phases=[Phase.SUCCEEDED])] == ["ro_1"]
+
+
+async def test_rollouts_are_listed_oldest_first_when_asked(store: SqlStore) -> None:
+    for index in range(5):
+        await add(store, f"ro_{index}", created_at=at(index // 2))
+    first = await store.rollouts(oldest=True, limit=3)
+    assert [found.id for found in first] == ["ro_0", "ro_1", "ro_2"]
+    assert [found.id for found in await store.rollouts(oldest=True, before="ro_2")] == ["ro_3", "ro_4"]
+
+
 async def test_active_rollouts_are_the_unfinished_ones_oldest_first(store: SqlStore) -> None:
     await add(store, "ro_1", created_at=at(3))
     await add(store, "ro_2", created_at=at(1), phase=Phase.QUEUED)
@@ -225,3 +244,17 @@ async def test_events_have_one_sequence_over_all_rollouts(store: SqlStore) -> No
     assert await store.events(after=events[1].sequence) == events[2:]
     assert await store.events(after=events[1].sequence, limit=1) == events[2:3]
     assert await store.events(rollout_id="ro_2") == events[1:2]
+
+
+async def test_the_newest_events_are_the_last_ones_in_order(store: SqlStore) -> None:
+    await add(store, "ro_1")
+    await add(store, "ro_2")
+    first = (await store.case("ro_1")).rollout
+    more = tuple(transition(number, "ro_1") for number in range(2, 7))
+    await store.commit(Change(rollout=first, transitions=more))
+    last = await store.events(rollout_id="ro_1", newest=True, limit=3)
+    assert [event.transition.number for event in last] == [4, 5, 6]
+    older = await store.events(rollout_id="ro_1", newest=True, before=last[0].sequence, limit=2)
+    assert [event.transition.number for event in older] == [2, 3]
+    rest = await store.events(rollout_id="ro_1", newest=True, before=older[0].sequence)
+    assert [event.transition.number for event in rest] == [1]

@@ -39,7 +39,7 @@ def _act_on_harm(draft: Draft) -> None:
     found = draft.facts.judgement
     if not found.culprits or Trigger.HARM not in PHASES[draft.phase] or not draft.rollout.touched:
         return
-    if draft.phase is Phase.SUCCEEDED and not _watching(draft):
+    if draft.phase is Phase.SUCCEEDED and not (_watching(draft) and back.still_ours(draft)):
         return
     reason = say.harm(draft.plan, found.culprits, found.log_e, found.threshold)
     back.roll_back(draft, Trigger.HARM, reason, since=reason.since)

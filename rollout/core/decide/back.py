@@ -49,6 +49,7 @@ def roll_back(
         actor,
         ending=ending,
         decided_at=draft.now,
+        cause=reason,
         harm_since=since,
         hold=None,
         approval=None,
@@ -142,12 +143,11 @@ def keep_going_back(draft: Draft) -> None:
     elif draft.phase is Phase.ROLLING_BACK and any(
         region.phase is RegionPhase.RESTORE_FAILED for region in touched
     ):
-        stuck = [r.region for r in touched if r.phase is RegionPhase.RESTORE_FAILED]
-        reason = say.plain(
-            "rollback.failed",
-            f"Rollback of {draft.rollout.release.service} failed in {', '.join(stuck)}: it does not run its "
-            "known good. Mend the region, then ask for the rollback again; see the region's last message.",
-        )
+        stuck = [r for r in touched if r.phase is RegionPhase.RESTORE_FAILED]
+        names = ", ".join(region.region for region in stuck)
+        troubles = " ".join(region.trouble for region in stuck)
+        text = f"The rollback failed in {names}. {troubles} Then: rollout rollback {draft.rollout.id}"
+        reason = say.plain("rollback.failed", text, region=stuck[0].region)
         draft.move(Trigger.RESTORE_FAILED, reason)
         draft.notify(reason.text, urgent=True)
     if not draft.rollout.finished:
@@ -163,23 +163,6 @@ def reads_back(running: Mapping[str, int], version: str, from_version: str | Non
     if weight >= 100:
         return share == total
     return abs(share - weight / 100 * total) <= 1 and share < total
-
-
-def order_verify(draft: Draft, region: RegionRollout, delay_s: float = 0.0) -> ActionRecord:
-    """Order a reading of what really runs."""
-    return draft.order(
-        Action(
-            kind=Kind.VERIFY,
-            region=region.region,
-            service=draft.rollout.release.service,
-            version=draft.rollout.release.version,
-            weight=region.weight,
-            from_version=region.back_to.release.version if region.back_to else None,
-            generation=region.generation,
-            within_s=30,
-        ),
-        delay_s=delay_s,
-    )
 
 
 def verify_again_in(draft: Draft, region: RegionRollout) -> float:
@@ -249,12 +232,12 @@ def _no_way_back(draft: Draft, region: RegionRollout, reason: Reason) -> None:
     text = (
         f"{region.region} cannot go back: no known good release is left"
         + (f" (tried {', '.join(region.tried)})" if region.tried else "")
-        + f". Deploy one by hand and adopt it. The rollback was decided because: {reason.text}"
+        + f". {reason.text} Bring a good release there by hand and adopt it, or mend it and ask again."
     )
     failed = say.plain("rollback.no_way_back", text, region=region.region)
     if region.phase is not RegionPhase.RESTORING:
         draft.move_region(region.region, RegionTrigger.RESTORE, failed, judge_from=None)
-    draft.move_region(region.region, RegionTrigger.RESTORE_FAILED, failed)
+    draft.move_region(region.region, RegionTrigger.RESTORE_FAILED, failed, trouble=text)
     draft.notify(text, urgent=True)
 
 
@@ -264,13 +247,13 @@ def _follow(draft: Draft, name: str) -> None:
         _note_reachable(draft, draft.rollout.region(name), newest)
     region = draft.rollout.region(name)
     if newest is None:  # nothing is on its way: ask what runs
-        order_verify(draft, region)
+        draft.verify(region)
     elif newest.open:
         _check_deadline(draft, region, newest)
     elif newest.action.kind is Kind.RESTORE and newest.state is ActionState.FAILED:
         _next_known_good(draft, region, newest)
     elif newest.action.kind is Kind.RESTORE:
-        order_verify(draft, region)
+        draft.verify(region)
     else:
         _read_back(draft, region, newest)
 
@@ -285,13 +268,14 @@ def _note_reachable(draft: Draft, region: RegionRollout, record: ActionRecord) -
             f"{region.region} does not answer: {record.result.message} Its restore is tried until it does.",
             region=region.region,
         )
-        draft.move_region(region.region, RegionTrigger.UNREACHABLE, reason)
+        draft.move_region(region.region, RegionTrigger.UNREACHABLE, reason, trouble=reason.text)
         draft.notify(reason.text, urgent=True)
     elif not silent and record.attempts and answered and region.phase is RegionPhase.UNREACHABLE:
         draft.move_region(
             region.region,
             RegionTrigger.REACHABLE,
             say.plain("rollback.reachable", f"{region.region} answers again.", region=region.region),
+            trouble="",
         )
 
 
@@ -307,7 +291,7 @@ def _check_deadline(draft: Draft, region: RegionRollout, record: ActionRecord) -
         "It is still read back; look at the region now.",
         region=region.region,
     )
-    draft.move_region(region.region, RegionTrigger.RESTORE_FAILED, reason)
+    draft.move_region(region.region, RegionTrigger.RESTORE_FAILED, reason, trouble=reason.text)
     return True
 
 
@@ -317,7 +301,7 @@ def _next_known_good(draft: Draft, region: RegionRollout, record: ActionRecord) 
         draft.set_region(region.region, tried=(*region.tried, record.action.version))
         region = draft.rollout.region(region.region)
     if region.phase is RegionPhase.RESTORE_FAILED and way_back(draft, region) is None:
-        order_verify(draft, region, READ_ON_S)  # people mend it by hand now; see when they have
+        draft.verify(region, READ_ON_S)  # people mend it by hand now; see when they have
         return
     reason = say.plain(
         "rollback.fallback",
@@ -347,7 +331,7 @@ def _read_back(draft: Draft, region: RegionRollout, record: ActionRecord) -> Non
     elif _verified(draft, region) >= RESTORE_AGAIN_AFTER and region.phase is RegionPhase.RESTORING:
         restore(draft, region, again)
     else:
-        order_verify(draft, region, verify_again_in(draft, region))
+        draft.verify(region, verify_again_in(draft, region))
 
 
 def _accepted(draft: Draft, region: RegionRollout) -> tuple[KnownGood, ...]:
@@ -371,7 +355,13 @@ def _restored(draft: Draft, region: RegionRollout, running: Mapping[str, int], g
         region=region.region,
     )
     draft.move_region(
-        region.region, RegionTrigger.RESTORED, reason, restored_at=draft.now, weight=0, back_to=good
+        region.region,
+        RegionTrigger.RESTORED,
+        reason,
+        restored_at=draft.now,
+        weight=0,
+        back_to=good,
+        trouble="",
     )
     owe_recovery(draft, region)
 
@@ -384,12 +374,10 @@ def _all_restored(draft: Draft) -> None:
         {r.back_to.release.version for r in draft.rollout.touched if r.back_to and r.restored_at}
     )
     took = say.span((draft.now - decided).total_seconds())
-    # The reason of the decision stays what people read; this sentence goes into the history.
-    why = draft.rollout.reason
     done = say.plain(
         "rollback.done",
         f"{names} read back on {', '.join(versions)}, {took} after the decision. Recovery goes on.",
     )
     draft.move(Trigger.ALL_RESTORED, done, outcome=ending)
-    draft.set(reason=why if why.code != "rollback.failed" else done)
+    draft.set(reason=draft.rollout.cause or done)  # why it went back stays what people read
     draft.notify(f"{draft.rollout.release.service} {draft.rollout.release.version}: {done.text}")

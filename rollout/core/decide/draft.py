@@ -43,6 +43,8 @@ class Facts:
     others: tuple[Rollout, ...] = ()
     stopped_at: datetime | None = None
     stopped_by: str | None = None
+    problems: Mapping[str, str] = field(default_factory=dict)  # region → what its source says is wrong
+    rolled_back_by: str | None = None  # of an untouched rollout: who rolled its version back before
     known_good: Mapping[str, tuple[KnownGood, ...]] = field(default_factory=dict)
     generations: Mapping[str, int] = field(default_factory=dict)
 
@@ -145,6 +147,8 @@ class Draft:
         to = advance_region(region, old.phase, trigger)
         self._record(region, old.phase, to, trigger, CONTROLLER, reason)
         self.set_region(region, phase=to, since=old.since if to is old.phase else self.now, **changes)
+        if self.rollout.phase is Phase.PROGRESSING:
+            self.set(reason=reason)  # what happened last says why it stands where it stands
 
     def set(self, **changes: Any) -> None:
         """Change the rollout without a transition of its phase."""
@@ -186,6 +190,22 @@ class Draft:
         )
         self.actions.append(record)
         return record
+
+    def verify(self, region: RegionRollout, delay_s: float = 0.0) -> ActionRecord:
+        """Order a reading of what really runs in a region."""
+        return self.order(
+            Action(
+                kind=Kind.VERIFY,
+                region=region.region,
+                service=self.rollout.release.service,
+                version=self.rollout.release.version,
+                weight=region.weight,
+                from_version=region.back_to.release.version if region.back_to else None,
+                generation=region.generation,
+                within_s=30,
+            ),
+            delay_s=delay_s,
+        )
 
     def drop(self, record: ActionRecord) -> None:
         """Take back an action that nobody wants any more."""

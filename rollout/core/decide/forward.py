@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from rollout.core import reason as say
 from rollout.core.actions import Action, ActionRecord
-from rollout.core.decide.back import order_verify, reads_back, roll_back, verify_again_in
+from rollout.core.decide.back import reads_back, roll_back, verify_again_in
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.owed import owe_watches
 from rollout.core.decide.preflight import prove
@@ -62,10 +62,13 @@ def blind_too_long(draft: Draft) -> bool:
             hold(draft, Trigger.NO_DATA, say.source_error(region, message, lasted, since))
             return True
     for verdict in draft.facts.judgement.verdicts:
+        if verdict.region in draft.facts.judgement.errors:
+            continue  # its cause is said above, once it has lasted as long
         if verdict.kind is VerdictKind.NO_DATA and _judged(draft, verdict.region) and verdict.since:
             lasted = (draft.now - verdict.since).total_seconds()
+            problem = draft.facts.problems.get(verdict.region, "")
             if lasted > limit:
-                hold(draft, Trigger.NO_DATA, say.blind(draft.plan, verdict, lasted))
+                hold(draft, Trigger.NO_DATA, say.blind(draft.plan, verdict, lasted, problem))
                 return True
     return False
 
@@ -152,11 +155,11 @@ def _being_restored(draft: Draft, region: str) -> bool:
 def _follow_deploy(draft: Draft, region: RegionRollout) -> None:
     newest = draft.newest(region.region, Kind.DEPLOY, Kind.VERIFY)
     if newest is None:  # nothing is on its way: ask what runs
-        order_verify(draft, region)
+        draft.verify(region)
     elif newest.open:
         return
     elif newest.action.kind is Kind.DEPLOY and newest.state is ActionState.SUCCEEDED:
-        order_verify(draft, region)
+        draft.verify(region)
     elif newest.action.kind is Kind.DEPLOY:
         _deploy_failed(draft, region, newest.result.message)
     else:
@@ -184,7 +187,7 @@ def _deploy_read_back(draft: Draft, region: RegionRollout, record: ActionRecord)
         message = record.result.message if record.state is not ActionState.SUCCEEDED else f"it runs {shown}."
         _deploy_failed(draft, region, f"not read back in {say.span(draft.plan.deadlines.deploy)}: {message}")
     else:
-        order_verify(draft, region, verify_again_in(draft, region))
+        draft.verify(region, verify_again_in(draft, region))
 
 
 def _deploy_failed(draft: Draft, region: RegionRollout, message: str) -> None:
@@ -256,7 +259,7 @@ def _too_little(draft: Draft, region: RegionRollout, verdicts: Sequence[Verdict]
 
 
 def _region_passed(draft: Draft, region: RegionRollout) -> None:
-    seen = sum(v.seen for v in draft.facts.judgement.of(region.region) if v.signal == "errors")
+    seen = sum(v.exposed for v in draft.facts.judgement.of(region.region) if v.signal == "errors")
     text = f"{region.region} passed its whole bake" + (f" on {seen:.0f} requests." if seen else ".")
     reason = say.plain("region.passed", text, region=region.region)
     draft.move_region(region.region, RegionTrigger.BAKE_PASSED, reason, passed_at=draft.now)
@@ -286,7 +289,7 @@ def _stage_passed(draft: Draft) -> None:
     until = draft.now + timedelta(seconds=draft.plan.watch_s)
     text = (
         f"{release.version} passed in every region. It is watched for {say.span(draft.plan.watch_s)} more, "
-        f"until {say.clock(until)}."
+        f"until {say.clock(until, draft.now)}."
     )
     draft.move(Trigger.ALL_PASSED, say.plain("succeeded", text), outcome=Outcome.PROMOTED)
     owe_watches(draft, until)
@@ -333,7 +336,7 @@ def _ask(draft: Draft, step: ApprovalStep, step_index: int) -> None:
     who = f" from {', '.join(step.groups)}" if step.groups else ""
     text = (
         f"{names} waits for {step.min} approval{'s' if step.min > 1 else ''}{who} "
-        f"until {say.clock(deadline)}, then it is held."
+        f"until {say.clock(deadline, draft.now)}, then it is held."
     )
     draft.move(Trigger.APPROVAL_NEEDED, say.plain("approval.needed", text), approval=approval)
     draft.notify(f"{draft.rollout.release.service} {draft.rollout.release.version}: {text}")

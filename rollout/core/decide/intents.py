@@ -79,7 +79,7 @@ def _reject(draft: Draft, intent: Intent) -> None:
 def _hold(draft: Draft, intent: Intent) -> None:
     if not _allowed(draft, Trigger.HOLD):
         return
-    until = f" until {say.clock(intent.until)}, then {intent.then}" if intent.until else ""
+    until = f" until {say.clock(intent.until, draft.now)}, then {intent.then}" if intent.until else ""
     hold = Hold(
         owner=intent.actor, reason=intent.reason, since=draft.now, until=intent.until, then=intent.then
     )

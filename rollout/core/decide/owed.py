@@ -18,6 +18,7 @@ from rollout.core.model import (
     VerdictKind,
 )
 
+SLOWEST_S = 300.0
 CLEAN_ROUNDS = 2  # looks in a row without stalled work that prove a recovery
 
 
@@ -61,10 +62,14 @@ def _new(draft: Draft, kind: ObligationKind, region: str, until: datetime) -> Ob
 
 
 def _watch(draft: Draft, watch: Obligation) -> None:
-    newer = taken_over_by(draft, draft.rollout.region(watch.region))
+    region = draft.rollout.region(watch.region)
+    newer = replaced_by(draft, region)
     if newer:
         reason = say.plain("watch.taken_over", f"{newer} runs in {watch.region} now.", region=watch.region)
         _end(draft, watch, ObligationState.TAKEN_OVER, reason)
+        return
+    if newer_under_way(draft, region):  # it may come back from there: the watch rests, and does not end
+        draft.wake_in(draft.plan.judging.interval)
         return
     problem = _blind(draft, watch.region)
     if draft.now < watch.until:
@@ -74,8 +79,12 @@ def _watch(draft: Draft, watch: Obligation) -> None:
         text = (
             f"{watch.region} was watched for {say.span((draft.now - watch.since).total_seconds())}: no harm."
         )
-        _end(draft, watch, ObligationState.MET, say.plain("watch.met", text, region=watch.region))
+        met = say.plain("watch.met", text, region=watch.region)
+        _end(draft, watch, ObligationState.MET, met)
+        draft.set(reason=met)
         _release_holdback(draft, watch.region)
+    elif (draft.now - watch.until).total_seconds() > draft.plan.deadlines.blind:
+        _end_unproven(draft, watch, f"The watch of {watch.region} ended without data: {problem}")
     else:
         _late(draft, watch, f"The watch of {watch.region} cannot end without data: {problem}")
         draft.wake_in(draft.plan.judging.interval)
@@ -102,10 +111,20 @@ def _note_blindness(draft: Draft, watch: Obligation, problem: str | None) -> Non
 
 def taken_over_by(draft: Draft, region: RegionRollout) -> str | None:
     """What runs in a passed region instead of this release: a newer rollout under way, or its version."""
+    return newer_under_way(draft, region) or replaced_by(draft, region)
+
+
+def newer_under_way(draft: Draft, region: RegionRollout) -> str | None:
+    """The newer rollout that has touched a region and has not ended."""
     ours = (draft.rollout.created_at, draft.rollout.id)
     for other in draft.facts.others:
         if (other.created_at, other.id) > ours and region.region in {r.region for r in other.touched}:
             return other.id
+    return None
+
+
+def replaced_by(draft: Draft, region: RegionRollout) -> str | None:
+    """The version that has become a region's known good since this release passed there."""
     newest = next(iter(draft.facts.known_good.get(region.region, ())), None)
     passed = region.passed_at or draft.now
     if newest and newest.since > passed and newest.release.version != draft.rollout.release.version:
@@ -147,17 +166,23 @@ def _release_holdback(draft: Draft, name: str) -> None:
 
 
 def _follow_holdback(draft: Draft, region: RegionRollout) -> None:
-    """A slice that could not follow stays on the baseline: the weight says so, and people are told once."""
-    order = draft.newest(region.region, Kind.DEPLOY)
-    if order is None or order.state is not ActionState.FAILED:
+    """Read back the slice that followed; one that could not stays, and people are told."""
+    order = draft.newest(region.region, Kind.DEPLOY, Kind.VERIFY)
+    if order is None or order.open:
         return
-    draft.set_region(region.region, weight=round(100 - draft.plan.holdback))
-    text = (
-        f"{region.region} could not be brought from {100 - draft.plan.holdback:g} % to 100 % of "
-        f"{draft.rollout.release.version} after its watch: {order.result.message} The rest stays on "
-        f"{order.action.from_version}; release again, or move it by hand."
-    )
-    draft.notify(text, urgent=True)
+    if order.action.kind is Kind.VERIFY:
+        if order.state is ActionState.SUCCEEDED and region.running_at != order.ended_at:
+            draft.set_region(region.region, running=order.result.running, running_at=order.ended_at)
+    elif order.state is ActionState.SUCCEEDED:
+        draft.verify(region)
+    else:
+        draft.set_region(region.region, weight=round(100 - draft.plan.holdback))
+        text = (
+            f"{region.region} could not be brought from {100 - draft.plan.holdback:g} % to 100 % of "
+            f"{draft.rollout.release.version} after its watch: {order.result.message} The rest stays on "
+            f"{order.action.from_version}; release again, or move it by hand."
+        )
+        draft.notify(text, urgent=True)
 
 
 # ------------------------------------------------------------------ recovery
@@ -176,7 +201,11 @@ def _recover(draft: Draft, owed: Obligation) -> None:
         _find(draft, owed, 0.0)
     elif newest.open:
         draft.wake_in(every)
-    elif newest.state is ActionState.FAILED or newest.action.kind is Kind.RESUME_WORK:
+    elif newest.result.details.get("unsupported"):
+        _cannot_be_proven(draft, owed, newest.result.message)
+    elif newest.state is ActionState.FAILED:
+        _find(draft, owed, _slower(draft, owed))
+    elif newest.action.kind is Kind.RESUME_WORK:
         _note_resumed(draft, owed, newest)
         _find(draft, owed, every)
     else:
@@ -235,9 +264,22 @@ def _look_at_found(draft: Draft, owed: Obligation, found: ActionRecord) -> None:
         _find(draft, owed, draft.plan.recovery.check_every)
 
 
+def _cannot_be_proven(draft: Draft, owed: Obligation, message: str) -> None:
+    text = (
+        f"{owed.region} is back, and whether its work is done cannot be seen from here: {message} Look for "
+        "stalled work yourself."
+    )
+    _end_unproven(draft, owed, text)
+
+
+def _slower(draft: Draft, owed: Obligation) -> float:
+    """Seconds before a look that failed is tried again: doubling with each failure, 5 minutes at most."""
+    failed = int(owed.progress.get("failed", 0)) + 1
+    draft.owe(replace(owed, progress={**owed.progress, "failed": failed}))
+    return float(min(SLOWEST_S, draft.plan.recovery.check_every * 2.0 ** min(failed, 10)))
+
+
 def _note_resumed(draft: Draft, owed: Obligation, record: ActionRecord) -> None:
-    if record.action.kind is not Kind.RESUME_WORK:
-        return
     resumed = int(owed.progress.get("resumed", 0)) + int(record.result.details.get("resumed", 0))
     draft.owe(replace(owed, progress={**owed.progress, "resumed": resumed}))
 
@@ -247,6 +289,12 @@ def _note_resumed(draft: Draft, owed: Obligation, record: ActionRecord) -> None:
 
 def _end(draft: Draft, owed: Obligation, state: ObligationState, reason: Reason) -> None:
     draft.owe(replace(owed, state=state, ended_at=draft.now, reason=reason))
+
+
+def _end_unproven(draft: Draft, owed: Obligation, text: str) -> None:
+    """Nothing can prove it here: it ends, and people are told."""
+    _end(draft, owed, ObligationState.UNPROVEN, say.plain("obligation.unproven", text, region=owed.region))
+    draft.notify(text, urgent=True)
 
 
 def _late(draft: Draft, owed: Obligation, text: str) -> None:

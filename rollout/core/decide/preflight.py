@@ -9,6 +9,8 @@ from rollout.core.decide.waiting import QUEUE_POLL_S, hold
 from rollout.core.machine import Trigger
 from rollout.core.model import ActionState, Kind, KnownGood, Reason, RegionRollout
 
+LEAST_INSTANCES = 2  # one for the release, one for its baseline
+
 
 def prove_way_back(draft: Draft) -> None:
     """Rehearse the known good in every region and read back what runs, before the first is touched."""
@@ -90,6 +92,11 @@ def _proved(
         text = (
             f"{region.region} runs {shown}, and its known good is {version}: somebody changed it without a "
             "release. Bring it back, or adopt what runs, then resume."
+        )
+    elif sum(running.values()) < LEAST_INSTANCES:
+        text = (
+            f"{region.region} runs {shown}: there is no room for the release beside its baseline. Run "
+            f"{LEAST_INSTANCES} instances or more, then resume."
         )
     else:
         draft.set_region(region.region, rehearsed=True, running=running, running_at=reading.ended_at)

@@ -23,7 +23,14 @@ def wait_in_queue(draft: Draft) -> None:
     ahead = in_the_way(draft.rollout, draft.facts.others)
     waited = (draft.now - draft.rollout.since).total_seconds()
     asked = draft.rollout.resumed_at or draft.rollout.created_at
-    if stopped and asked < stopped:
+    before = draft.facts.rolled_back_by
+    if before and not draft.rollout.override:
+        text = (
+            f"{draft.rollout.release.version} was rolled back by {before} while this rollout waited. "
+            "Cancel it; release a new version, or let an admin start this one with an override."
+        )
+        hold(draft, Trigger.STOPPED, say.plain("queue.rolled_back_version", text))
+    elif stopped and asked < stopped:
         text = (
             f"{draft.facts.stopped_by} was rolled back while this rollout waited, so nothing of "
             f"{draft.rollout.release.service} is promoted by itself. Resume it, or start a new release."

@@ -3,7 +3,7 @@
 What must not live here: reading sources, deciding what to do about a verdict, wording for people.
 
     begin      calibrates on history and opens the evidence of a region
-    hold_off   keeps a warm-up out of the sequential tests
+    hold_off   keeps a warm-up out of the sequential tests; after it a pass is earned anew
     update     takes samples in, each once; constant size
     judge      one verdict per check and region, one threshold over all
     replay     the same, over recorded samples

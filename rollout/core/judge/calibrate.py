@@ -1,8 +1,9 @@
 """What history says about a check before anything is deployed: its over-dispersion, and its own rate.
 
 Over-dispersion is measured on two versions that ran beside each other where history has them, else on
-neighbouring blocks of the one version that ran: that also counts drift from block to block, so it errs
-towards caution. Where history is too short to measure it, a default is taken and named.
+neighbouring blocks of each version that ran: that also counts drift from block to block, so it errs
+towards caution. History holds known-good versions only (see begin). Where it is too short, a default is
+taken and named.
 """
 
 import math
@@ -27,19 +28,15 @@ STRETCHES = {
 }  # in blocks; longer ones see autocorrelation, or, in one arm, drift
 TRIM = 0.03  # the worst blocks (bursts) are left to the cap
 TRIM_BIAS = 0.8306  # mean of a chi-square(1) below its 97th percentile
+# Failures come in clusters in most services; restarts of different instances are taken as independent, and a
+# block is capped.
 DEFAULT_PHI = {SignalKind.RATIO: 2.0, SignalKind.RATE: 1.0, SignalKind.GAUGE: 1.0}
-WHY_DEFAULT = {
-    SignalKind.RATIO: "failures come in clusters in most services, so twice the binomial variance is assumed",
-    SignalKind.RATE: "restarts of different instances are taken as independent, and a block is capped",
-    SignalKind.GAUGE: "a gauge has only its limit",
-}
 
 
 def calibrate(signal: Signal, region: str, history: Sequence[Sample], length: float) -> CheckState:
     """The state of a check before its first sample. `length` is that of a block, in seconds."""
     state = CheckState()
     if signal.kind is SignalKind.GAUGE:
-        state.learned = WHY_DEFAULT[signal.kind]
         return state
     arms = tally(history, region=region, signal=signal.name, kind=signal.kind, length=length)
     _dispersion(state, signal.kind, arms)
@@ -56,16 +53,14 @@ def _dispersion(state: CheckState, kind: SignalKind, arms: dict[str, Sums]) -> N
     if len(table) < LEAST_BLOCKS or events < LEAST_EVENTS:
         state.phi = DEFAULT_PHI[kind]
         state.scale = math.sqrt(state.phi)
-        state.learned = (
-            f"over-dispersion {state.phi:g} assumed: history has {len(table)} pairs of blocks with "
-            f"{events:.0f} events, and {LEAST_BLOCKS} with {LEAST_EVENTS} are needed to measure it; "
-            f"{WHY_DEFAULT[kind]}"
-        )
+        few = len(table) < LEAST_BLOCKS
+        has = f"{len(table)} of {LEAST_BLOCKS} blocks" if few else f"{events:.0f} of {LEAST_EVENTS} events"
+        state.learned = f"over-dispersion {state.phi:g} assumed, history has {has}"
         return
     state.phi = dispersion(table, STRETCHES[paired])
     state.scale = math.sqrt(dispersion(table, (1,)))
-    how = "two versions side by side" if paired else "neighbouring blocks of one version"
-    state.learned = f"over-dispersion {state.phi:.2f} measured on {len(table)} pairs of blocks, {how}"
+    how = "blocks side by side" if paired else "neighbouring blocks"
+    state.learned = f"over-dispersion {state.phi:.2f} of {len(table)} {how}"
 
 
 def _table(arms: dict[str, Sums]) -> tuple[Table, bool]:
@@ -76,10 +71,9 @@ def _table(arms: dict[str, Sums]) -> tuple[Table, bool]:
         beside = _rows([(one[block], other[block]) for block in sorted(one.keys() & other.keys())])
         if len(beside) >= LEAST_BLOCKS and beside[:, [0, 2]].sum() >= LEAST_EVENTS:
             return beside, True
-    if not largest:
-        return _rows([]), False
-    alone = arms[largest[0]]
-    return _rows([(alone[b], alone[b + 1]) for b in sorted(alone) if b % 2 == 0 and b + 1 in alone]), False
+    alone = sorted((b, version) for version, sums in arms.items() for b in sums if b % 2 == 0)
+    pairs = [(arms[version][b], arms[version][b + 1]) for b, version in alone if b + 1 in arms[version]]
+    return _rows(pairs), False
 
 
 def _rows(pairs: list[tuple[list[float], list[float]]]) -> Table:
@@ -111,12 +105,9 @@ def _rate(state: CheckState, arms: dict[str, Sums]) -> None:
     blocks = [cell for sums in arms.values() for cell in sums.values()]
     events, hours = sum(x for x, _ in blocks), sum(n for _, n in blocks)
     if hours <= 0:
-        state.learned += "; no history of the rate, so only the baseline beside it is compared with"
+        state.learned += "; no history of the rate"
         return
     state.rate_high = (events + 2 * math.sqrt(events + 1) + 1) / hours
     state.rate_mean = events / hours
     state.rate_low = max(0.0, events - 2 * math.sqrt(events)) / hours
-    state.learned += (
-        f"; {events:g} events in {hours:.3g} instance-hours of history, "
-        f"at most {state.rate_high:.3g} per hour"
-    )
+    state.learned += f"; at most {state.rate_high:.3g} an hour"

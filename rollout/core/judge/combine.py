@@ -4,14 +4,16 @@ A cell is one check in one region of the plan. The e-values of all cells are ave
 plan freezes; a cell that has not started counts as 1. The mean keeps P(ever >= 1/alpha) <= alpha under any
 dependence, so one threshold serves every look. Of the budget, nine tenths belong to these tests, over
 bakes and watch together (one process runs through both, see mixture.py), and one tenth is kept for the
-hard guards, which have no e-value: their false alarms are measured and counted against it.
+hard guards, which have no e-value. Silence shares it equally among all checks and regions: each fires only
+where one such silence, of independent requests, has at most its share of probability. Crash loop, success and
+limit are thresholds without a probability: they are outside the promise.
 """
 
 import math
 from collections.abc import Mapping
 from datetime import datetime
 
-from rollout.core.judge import mixture, verdicts
+from rollout.core.judge import mixture, presence, verdicts
 from rollout.core.judge.evidence import RegionEvidence
 from rollout.core.judge.state import CheckState
 from rollout.core.model import Judgement, SignalKind, Verdict, VerdictKind
@@ -50,6 +52,7 @@ def judge(
         for signal, raw in evidence[region].checks.items()
     }
     total, blamed = _combine(plan, states)
+    missed = _missed(plan, states)
     given = tuple(
         verdicts.verdict(
             plan,
@@ -58,7 +61,8 @@ def judge(
             states[region, check.signal],
             now,
             blamed=(region, check.signal) in blamed,
-            alpha=plan.budget * GUARDS,
+            missed=missed.get(region, 0.0),
+            alpha=plan.budget * GUARDS / (len(plan.regions) * len(plan.checks)),
         )
         for region in plan.regions
         for check in plan.checks
@@ -71,6 +75,22 @@ def judge(
         culprits=_culprits(given, blamed),
         errors=dict(errors or {}),
     )
+
+
+def _missed(plan: Plan, states: Mapping[Cell, CheckState]) -> dict[str, float]:
+    """Per region, the most requests of one ratio signal that the candidate was to serve while it was silent.
+
+    They speak for signals that have no requests of their own too (rates, gauges).
+    """
+    asked = [check.signal for check in plan.checks if check.no_data != "ignore"]
+    served = [signal for signal in asked if plan.signals[signal].kind is SignalKind.RATIO]
+    return {
+        region: max(
+            (presence.expected(plan, region, states[region, s]) for s in served if (region, s) in states),
+            default=0.0,
+        )
+        for region in plan.regions
+    }
 
 
 def _combine(plan: Plan, states: Mapping[Cell, CheckState]) -> tuple[float, list[Cell]]:

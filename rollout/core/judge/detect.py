@@ -1,7 +1,8 @@
 """How much a bake must see before it can tell: the limits of any test, for plans and for `needs`.
 
 Exposure is the candidate's: requests for a ratio, instance-hours for a rate. `share` is the candidate's part
-of the traffic of both; 0 stands for a baseline that is known exactly. Over-dispersion phi divides what a
+of the traffic of both; 0 stands for a baseline that is known exactly, and at 1 there is none beside it to
+compare with, so that no exposure is enough. Over-dispersion phi divides what a
 request tells, so multiply by it.
 """
 
@@ -11,6 +12,8 @@ import math
 def needed_requests(base_rate: float, lift: float, share: float, alpha: float) -> float:
     """Candidate requests, on average, that see `base_rate` rise by `lift` at `alpha` false alarms."""
     risen = base_rate * lift
+    if share >= 1:
+        return math.inf
     if share <= 0:
         return math.log(1 / alpha) / _divergence(risen, base_rate)
     beside = (1 - share) / share
@@ -25,17 +28,21 @@ def needed_hours(rate: float, lift: float, alpha: float) -> float:
 
 
 def exposure_to_rule_out(base_rate: float, lift: float, share: float = 0.0, beta: float = 0.05) -> float:
-    """Candidate exposure that rules a rise by `lift` out at error `beta`, on average when nothing changed."""
-    return math.log(1 / beta) / rule_out_information(base_rate, lift, share)
+    """Candidate exposure that rules a rise by `lift` out at error `beta`, on average when nothing changed.
+
+    inf where nothing can tell: no baseline beside it, or no event at all.
+    """
+    told = rule_out_information(base_rate, lift, share)
+    return math.log(1 / beta) / told if told > 0 else math.inf
 
 
 def rule_out_information(base_rate: float, lift: float, share: float = 0.0) -> float:
     """Nats against a rise by `lift` that one unit of candidate exposure brings when nothing changed."""
     if share <= 0:
         return base_rate * (lift - 1 - math.log(lift))
-    risen = lift * share / (lift * share + 1 - share)
-    told = share * math.log(share / risen) + (1 - share) * math.log((1 - share) / (1 - risen))
-    return base_rate / share * told
+    if share >= 1:
+        return 0.0
+    return base_rate / share * (math.log1p(share * (lift - 1)) - share * math.log(lift))
 
 
 def detectable(base_rate: float, exposure: float, share: float = 0.0, beta: float = 0.05) -> float:

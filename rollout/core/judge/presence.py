@@ -1,7 +1,9 @@
 """Whether there is anything to judge. No data is never good, and a silent candidate is harm.
 
-A candidate that is heard and has no traffic while the baseline has is silent too, once that is unlikely to be
-chance: a source that reports 0 of 0 lets quiet nights be told from a candidate that nobody reaches.
+Silence is harm once so much of it is unlikely to be chance: exp(-expected requests) at most the budget of
+the guard, with the expected requests taken from what the baseline served meanwhile. A candidate that is heard
+and has no traffic is silent too: a source that reports 0 of 0 lets quiet nights be told from a candidate that
+nobody reaches. Where no signal counts requests, silence is no data for ever and never harm.
 """
 
 import math
@@ -9,9 +11,9 @@ from dataclasses import dataclass
 
 from rollout.core.judge.guards import Fired
 from rollout.core.judge.state import BASELINE, CANDIDATE, CheckState
-from rollout.core.plan import Plan
+from rollout.core.plan import Plan, SetWeight
 
-LEAST_SHARE = 0.01  # of the baseline's traffic: what a candidate is expected to have before it had any
+LEAST_SHARE = 0.01  # of the baseline's traffic, where the plan orders no weight
 MISSED = math.log(20)  # expected requests without one: chance is below 5 %
 
 
@@ -24,14 +26,43 @@ class Absence:
     fired: Fired | None = None
 
 
-def absence(plan: Plan, state: CheckState, judged_from: float, now: float, alpha: float) -> Absence | None:
-    """What is missing of one check, if anything. `alpha` is the budget of the silence guard."""
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Requests that the silent candidate was to be expected to serve, and what the guard may spend on it."""
+
+    missed: float
+    alpha: float
+
+    @property
+    def certain(self) -> bool:
+        """Whether chance is at most `alpha`."""
+        return self.missed >= math.log(1 / self.alpha)
+
+
+def expected(plan: Plan, region: str, state: CheckState) -> float:
+    """Requests of a ratio signal that the candidate was to serve since it last served one.
+
+    From what the baseline served since, by the split between the two at this weight, else at those before,
+    else by the least weight that the plan orders in the region.
+    """
+    for sums in (state.bake, state.totals):
+        if sums[1] > 0 and sums[3] > 0:
+            return state.quiet * sums[1] / sums[3]
+    steps = plan.stages[plan.stage_of(region)].steps
+    ordered = min((step.weight for step in steps if isinstance(step, SetWeight)), default=0)
+    return state.quiet * (ordered / 100 or LEAST_SHARE)
+
+
+def absence(
+    plan: Plan, state: CheckState, judged_from: float, now: float, silence: Silence, own: float
+) -> Absence | None:
+    """What is missing of one check, if anything. `own` are the missed requests of this very check."""
     old = plan.judging.max_age
     heard = {arm: _known(state.newest.get(arm), now + old) for arm in (CANDIDATE, BASELINE)}
     since = {arm: judged_from if time is None else max(time, judged_from) for arm, time in heard.items()}
     lost = {arm: now - since[arm] > old for arm in heard}
     if lost[BASELINE] and lost[CANDIDATE]:
-        note = "neither the candidate nor the baseline reports: a fault of telemetry, not of the release"
+        note = "neither the candidate nor the baseline reports: a fault of telemetry"
         return Absence(note=note, since=max(since.values()))
     if lost[BASELINE]:
         never = heard[BASELINE] is None
@@ -39,8 +70,12 @@ def absence(plan: Plan, state: CheckState, judged_from: float, now: float, alpha
         return Absence(note=note, since=since[BASELINE])
     if lost[CANDIDATE]:
         note = "the candidate reports nothing while the baseline does"
-        return _silent(plan, note, since[CANDIDATE], now, certain=True)
-    return _without_traffic(plan, state, judged_from, now, alpha)
+        return _silent(plan, note, since[CANDIDATE], now, silence)
+    served = judged_from if state.active is None else max(state.active, judged_from)
+    if now - served <= old or own < MISSED:
+        return None
+    note = f"the candidate serves nothing where {own:.0f} requests were to be expected"
+    return _silent(plan, note, served, now, Silence(own, silence.alpha))
 
 
 def _known(time: float | None, latest: float) -> float | None:
@@ -48,21 +83,8 @@ def _known(time: float | None, latest: float) -> float | None:
     return None if time is None or time > latest else time
 
 
-def _without_traffic(
-    plan: Plan, state: CheckState, judged_from: float, now: float, alpha: float
-) -> Absence | None:
-    """A candidate of a ratio signal that is heard and serves nothing while the baseline serves."""
-    since = judged_from if state.active is None else max(state.active, judged_from)
-    _, n1, _, n0 = state.totals
-    expected = state.quiet * max(LEAST_SHARE, n1 / n0 if n0 > 0 else 0.0)
-    if now - since <= plan.judging.max_age or expected < MISSED:
-        return None
-    note = f"the candidate serves nothing where {expected:.0f} requests were to be expected"
-    return _silent(plan, note, since, now, certain=expected >= math.log(1 / alpha))
-
-
-def _silent(plan: Plan, note: str, since: float, now: float, *, certain: bool) -> Absence:
-    if not certain or now - since < plan.guards.silence:
+def _silent(plan: Plan, note: str, since: float, now: float, silence: Silence) -> Absence:
+    if not silence.certain or now - since < plan.guards.silence:
         return Absence(note=note, since=since)
-    note = f"{note}, for {now - since:.0f} s"
+    note = f"{note}, for {now - since:.0f} s and {silence.missed:.0f} expected requests"
     return Absence(note=note, since=since, fired=Fired(guard="silence", since=since, note=note))

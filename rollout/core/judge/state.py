@@ -25,11 +25,14 @@ class CheckState:
     rate_low, rate_mean, rate_high: events per instance-hour of history with two-sigma bounds; high is None
     without history.
     newest: the newest time taken, per arm. active: the newest time with exposure of the candidate.
-    quiet: exposure of the baseline since then. judged_s: seconds of the candidate that entered blocks.
+    quiet: exposure of the baseline since then. judged_s: seconds of the candidate in `bake`.
+    exposed: all exposure of the candidate, judged or not.
     block, sums: the open block. totals: everything that entered blocks. rise: the same since `low_at`.
+    bake: the same since the weight changed last. mixed: the open block began before that.
     logs, bets: per test, the log weight of each of its bets, and how many blocks it bet on.
-    ruled_out: log-e against harm of the tolerance, per test. log_e: against "no harm", with the lowest value
-    it had and when. loops: restart times per instance; loop: the one that fired, first and last of its times.
+    ruled_out: log-e against harm of the tolerance, per test, of `bake`. log_e: against "no harm", with the
+    lowest value it had and when.
+    loops: restart times per instance; loop: the one that fired, first and last of its times.
     piece, run: the success guard's open piece [since, bad, all] and bad run [since, until, bad, all].
     level: newest gauge values per arm; over: a gauge above its limit [since, first, until, last].
     """
@@ -49,6 +52,9 @@ class CheckState:
     block: int | None = None
     sums: list[float] = field(default_factory=zeros)
     totals: list[float] = field(default_factory=zeros)
+    bake: list[float] = field(default_factory=zeros)
+    mixed: bool = False
+    exposed: float = 0.0
     rise: list[float] = field(default_factory=zeros)
     logs: dict[str, list[float]] = field(default_factory=dict)
     bets: dict[str, int] = field(default_factory=dict)

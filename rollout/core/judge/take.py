@@ -15,6 +15,7 @@ from rollout.core.plan import Plan
 from rollout.core.policy import CheckSpec
 
 NEARLY = 1e-6  # seconds by which an interval may seem to begin early, from rounding
+ASTRAY = 3600.0  # seconds; a candidate that is further ahead of the baseline hides no silence
 TESTS = {SignalKind.RATIO: ("split", "sign"), SignalKind.RATE: ("split", "own")}
 TOLERANCE = {SignalKind.RATIO: 2.0, SignalKind.RATE: 5.0}
 """The rise that a pass rules out where the author wrote none: twice the failures takes 2,000 requests
@@ -27,6 +28,8 @@ def begin(
 ) -> RegionEvidence:
     """Evidence of a region before its first sample, calibrated on `history`, which may be empty.
 
+    `history` holds samples of known-good versions only: what they show counts as normal, whether they ran one
+    after the other or beside each other. A version that was rolled back would make its harm normal.
     Samples that end by `now` are never evidence. Judging begins after the warm-up; say with `hold_off` when
     the weight was read back later.
     """
@@ -47,8 +50,23 @@ def begin(
 
 
 def hold_off(evidence: RegionEvidence, until: datetime) -> RegionEvidence:
-    """Keep intervals that begin before `until` out of the sequential tests; guards still see them."""
-    return replace(evidence, judged_from=until)
+    """Keep intervals that begin before `until` out of the sequential tests; guards still see them.
+
+    Another `until` than before means another weight: what spoke for a pass was of the old and starts anew.
+    Evidence of harm stays, and so does the count of all that the candidate answered.
+    """
+    if until == evidence.judged_from:
+        return evidence
+    checks = {signal: _anew(raw) for signal, raw in evidence.checks.items()}
+    return replace(evidence, judged_from=until, checks=checks)
+
+
+def _anew(raw: dict[str, Any]) -> dict[str, Any]:
+    """The state of a check at a new weight. Its open block is bet for harm and rules nothing out."""
+    state = CheckState.load(raw)
+    state.ruled_out, state.bake, state.judged_s, state.quiet = {}, zeros(), 0.0, 0.0
+    state.mixed = any(state.sums)
+    return state.dump()
 
 
 def update(plan: Plan, evidence: RegionEvidence, samples: Sequence[tuple[int, Sample]]) -> RegionEvidence:
@@ -94,7 +112,7 @@ def _take(
     began = time - sample.duration_s + NEARLY
     if kind is SignalKind.GAUGE or began < evidence.judged_from.timestamp():
         return True
-    if arm == BASELINE and (state.active is None or began >= state.active):
+    if arm == BASELINE and (state.active is None or began >= state.active or time < state.active - ASTRAY):
         state.quiet += sample.exposure
     return _into_block(plan, check, kind, arm, state, sample, blocks)
 
@@ -117,6 +135,8 @@ def _note(
     """What presence and the hard guards remember of an interval, judged or not."""
     if kind is SignalKind.GAUGE:
         guards.note_level(check, state, sample, arm)
+    if arm == CANDIDATE:
+        state.exposed += sample.exposure
     if arm == CANDIDATE and (sample.exposure > 0 or kind is SignalKind.GAUGE):
         state.active, state.quiet = sample.time.timestamp(), 0.0
         if kind is SignalKind.RATIO and sample.signal == guards.ERRORS:
@@ -135,7 +155,7 @@ def _into_block(
         close(state, kind, tolerance(check, kind), length, blocks)
     state.block = block
     place = 0 if arm == CANDIDATE else 2
-    for sums in (state.sums, state.totals):
+    for sums in (state.sums, state.totals, state.bake):
         sums[place] += sample.value
         sums[place + 1] += sample.exposure
     if arm == CANDIDATE:
@@ -155,6 +175,8 @@ def close(state: CheckState, kind: SignalKind, lift: float, length: float, block
         state.low_at = state.block * length
     family = counts if kind is SignalKind.RATIO else rates
     family.bet(state, state.sums, lift, blocks)
+    if state.mixed:
+        state.mixed, state.ruled_out = False, {}
     state.log_e = counts.log_e(state, TESTS[kind], blocks)
     if state.log_e <= state.low:
         state.low, state.low_at, state.rise = state.log_e, (state.block + 1) * length, zeros()

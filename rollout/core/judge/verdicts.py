@@ -8,7 +8,7 @@ from rollout.core.judge import mixture
 from rollout.core.judge.detect import rule_out_information
 from rollout.core.judge.evidence import RegionEvidence
 from rollout.core.judge.guards import Fired, fired
-from rollout.core.judge.presence import Absence, absence
+from rollout.core.judge.presence import Absence, Silence, absence, expected
 from rollout.core.judge.state import BASELINE, CANDIDATE, CheckState
 from rollout.core.judge.take import TESTS, tolerance
 from rollout.core.model import SignalKind, Verdict, VerdictKind
@@ -29,19 +29,26 @@ def verdict(
     now: datetime,
     *,
     blamed: bool,
+    missed: float,
     alpha: float,
 ) -> Verdict:
-    """One verdict: a guard first, then the combined failure, then lack of data, then pass or undecided."""
+    """One verdict: a guard first, then the combined failure, then lack of data, then pass or undecided.
+
+    `missed` is how many requests the candidate was to be expected to serve here while it was silent, `alpha`
+    what the silence guard of this check and region may spend.
+    """
     kind = plan.signals[check.signal].kind
     known = _numbers(check, kind, evidence, state)
-    missing = absence(plan, state, evidence.judged_from.timestamp(), now.timestamp(), alpha)
+    own = expected(plan, evidence.region, state) if kind is SignalKind.RATIO else 0.0
+    began = evidence.judged_from.timestamp()
+    missing = absence(plan, state, began, now.timestamp(), Silence(missed, alpha), own)
     if missing is not None and check.no_data == "ignore":
         missing = replace(missing, fired=None)
     stopped = fired(plan, check, state) or (missing.fired if missing else None)
     if stopped is not None:
         return _guarded(known, stopped)
     if blamed:
-        return _failed(known, state)
+        return _failed(known, state, tolerance(check, kind))
     if missing is not None:
         return _absent(known, check, missing)
     if kind is SignalKind.GAUGE:
@@ -56,7 +63,7 @@ def verdict(
 
 def passed(plan: Plan, kind: SignalKind, state: CheckState) -> bool:
     """Whether harm of the tolerance is ruled out, on enough requests, with nothing that speaks for harm."""
-    enough = kind is not SignalKind.RATIO or state.totals[1] >= plan.judging.min_requests
+    enough = kind is not SignalKind.RATIO or state.bake[1] >= plan.judging.min_requests
     return enough and ruled_out(kind, state) >= ENOUGH and state.log_e < ENOUGH
 
 
@@ -69,12 +76,15 @@ def ruled_out(kind: SignalKind, state: CheckState) -> float:
 
 def needs(plan: Plan, check: CheckSpec, kind: SignalKind, state: CheckState) -> str:
     """How much more of the candidate is expected to be needed for a pass, when nothing changed."""
-    _, n1, x0, n0 = state.totals
+    _, n1, _, n0 = state.bake
     if n1 <= 0 or n0 <= 0:
         return "first judged intervals of the candidate and of the baseline"
-    seen_none = x0 <= 0
-    base = UNSEEN / n0 if seen_none else x0 / n0
+    events, beside = state.totals[2:]
+    seen_none = events <= 0
+    base = UNSEEN / beside if seen_none else events / beside
     told = rule_out_information(base, tolerance(check, kind), n1 / (n1 + n0)) / state.phi
+    if told <= 0:
+        return "more of the baseline beside it: there is next to nothing to compare with"
     more = max(0.0, ENOUGH - ruled_out(kind, state)) / told
     if kind is SignalKind.RATIO:
         more = max(more, plan.judging.min_requests - n1)
@@ -101,7 +111,8 @@ def _numbers(check: CheckSpec, kind: SignalKind, evidence: RegionEvidence, state
         baseline=baseline,
         limit=limit,
         log_e=state.log_e,
-        seen=state.totals[1],
+        seen=state.bake[1],
+        exposed=state.exposed,
         baseline_kind=_baseline_kind(kind, evidence, state),
         newest=_at(state.newest.get(CANDIDATE)),
         note=_joined(state.learned, f"{state.junk} unusable samples were ignored" if state.junk else ""),
@@ -111,7 +122,7 @@ def _numbers(check: CheckSpec, kind: SignalKind, evidence: RegionEvidence, state
 def _value(kind: SignalKind, state: CheckState, arm: str) -> float | None:
     if kind is SignalKind.GAUGE:
         return state.level.get(arm)
-    return _rate(state.totals, arm)
+    return _rate(state.bake, arm)
 
 
 def _rate(sums: list[float], arm: str) -> float | None:
@@ -136,22 +147,20 @@ def _guarded(known: Verdict, stopped: Fired) -> Verdict:
         value=known.value if stopped.value is None else stopped.value,
         limit=known.limit if stopped.limit is None else stopped.limit,
         since=_at(stopped.since),
-        note=_joined(stopped.note, known.note),
+        note=stopped.note,
     )
 
 
-def _failed(known: Verdict, state: CheckState) -> Verdict:
+def _failed(known: Verdict, state: CheckState, lift: float) -> Verdict:
     """Numbers of the time since the rise began, where the whole would dilute them."""
-    value, baseline = _rate(state.rise, CANDIDATE), _rate(state.rise, BASELINE)
-    if value is None or baseline is None:
-        value, baseline = known.value, known.baseline
-    lift = known.limit / known.baseline if known.limit and known.baseline else None
+    sums = state.rise if state.rise[1] > 0 and state.rise[3] > 0 else state.totals
+    value, baseline = _rate(sums, CANDIDATE), _rate(sums, BASELINE)
     return replace(
         known,
         kind=VerdictKind.FAIL,
         value=value,
         baseline=baseline,
-        limit=baseline * lift if baseline is not None and lift is not None else known.limit,
+        limit=None if baseline is None else baseline * lift,
         since=_at(state.low_at),
         note=_joined("value and baseline are those since the rise began", known.note),
     )
@@ -160,8 +169,7 @@ def _failed(known: Verdict, state: CheckState) -> Verdict:
 def _absent(known: Verdict, check: CheckSpec, missing: Absence) -> Verdict:
     kind = VerdictKind.UNDECIDED if check.no_data == "ignore" else VerdictKind.NO_DATA
     needs_data = "samples of the candidate and of the baseline"
-    note = _joined(missing.note, known.note)
-    return replace(known, kind=kind, since=_at(missing.since), needs=needs_data, note=note)
+    return replace(known, kind=kind, since=_at(missing.since), needs=needs_data, note=missing.note)
 
 
 def _current(evidence: RegionEvidence, state: CheckState) -> bool:
