@@ -84,7 +84,7 @@ class Commands:
         _refuse_unpinned(self._configuration(), plan, request.release)
         ahead = await self._ahead(request.release.service, plan)
         now = self._clock.now()
-        rollout = _new_rollout(request, plan, actor, now)
+        rollout = new_rollout(request, plan, actor, now)
         first = Transition(
             rollout_id=rollout.id,
             number=1,
@@ -321,7 +321,8 @@ def compile_for(configuration: Configuration, service: Service, policy: str) -> 
     )
 
 
-def _new_rollout(request: StartRequest, plan: Plan, actor: Actor, now: datetime) -> Rollout:
+def new_rollout(request: StartRequest, plan: Plan, actor: Actor, now: datetime) -> Rollout:
+    """What `start` records for `request`, as it stands before anything was looked at."""
     release = request.release
     text = f"{actor.name} asked for {release.service} {release.version} under policy {plan.policy}."
     return Rollout(
@@ -387,7 +388,8 @@ def _may_approve(case: Case, actor: Actor) -> None:
 
 def _may_reject(rollout: Rollout) -> bool:
     wanted = Trigger.ROLLBACK if rollout.touched else Trigger.REJECT
-    return not rollout.finished and wanted in PHASES[rollout.phase]
+    going_on = not rollout.finished and rollout.phase is not Phase.ROLLBACK_FAILED
+    return going_on and wanted in PHASES[rollout.phase]
 
 
 def _impossible(case: Case, what: str) -> IllegalTransition:
@@ -411,7 +413,9 @@ def possible_intents(rollout: Rollout, *, obligations: Sequence[Obligation] = ()
     row = PHASES[rollout.phase]
     verbs = []
     if rollout.phase is Phase.AWAITING_APPROVAL:
-        verbs += ["approve", "reject"]
+        verbs.append("approve")
+    if _may_reject(rollout):
+        verbs.append("reject")
     if Trigger.HOLD in row:
         verbs.append("hold")
     if Trigger.RESUME in row:

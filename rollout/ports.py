@@ -208,7 +208,6 @@ class Store(Protocol):
     ) -> None: ...
     async def commit(self, change: Change) -> Rollout: ...  # raises StaleWrite, Conflict
     async def ask(self, intent: Intent) -> None: ...  # records it and makes the rollout due at intent.at
-    async def wake(self, rollout_id: str, at: datetime) -> None: ...  # due no later than `at`
     async def events(
         self,
         *,

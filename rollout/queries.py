@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from rollout.commands import StartRequest, compile_for
+from rollout.commands import Actor, StartRequest, compile_for, new_rollout
 from rollout.config import Configuration
+from rollout.core.decide import in_the_way
 from rollout.core.errors import NotFound
 from rollout.core.model import (
     FINISHED,
@@ -113,8 +114,16 @@ class Queries:
             stages=tuple(stages),
             checks=tuple(plan.signals[check.signal].title for check in plan.checks),
             watch_until=at + timedelta(seconds=plan.watch_s),
-            warnings=tuple(_warnings(service, plan, back_to, before, active)),
+            warnings=tuple(_warnings(request, plan, back_to, before, self._blocking(request, plan, active))),
         )
+
+    def _blocking(self, request: StartRequest, plan: Plan, active: Sequence[Rollout]) -> Sequence[Rollout]:
+        """Of those under way, the ones that a start now would wait for, end or be refused for."""
+        asked = new_rollout(request, plan, Actor(name="", role=""), self._clock.now())
+        if plan.concurrency == "queue":
+            return in_the_way(asked, active)
+        mine = {region.region for region in asked.regions}
+        return [other for other in active if mine & {region.region for region in other.regions}]
 
     async def phase_counts(self) -> Mapping[Phase, int]:
         """How many rollouts stand in each phase."""
@@ -234,27 +243,42 @@ def _plan_stage(plan: Plan, stage: PlanStage, flow: Mapping[str, Flow], at: date
     return PlanStageView(name=stage.name, regions=stage.regions, steps=tuple(steps))
 
 
+_CONCURRENCY = {
+    "queue": "this one would wait for it",
+    "supersede": "this one would take its place",
+    "reject": "start would be refused, the policy allows one at a time",
+}
+
+
 def _warnings(
-    service: Service,
+    request: StartRequest,
     plan: Plan,
     back_to: Mapping[str, str | None],
     rolled_back_by: str | None,
-    active: Sequence[Rollout],
+    blocking: Sequence[Rollout],
 ) -> list[str]:
-    missing = [name for name, version in back_to.items() if version is None]
+    """What start would refuse, or wait for, in words."""
+    service, version = request.release.service, request.release.version
+    missing = [name for name, good in back_to.items() if good is None]
     found = []
     if missing:
         found.append(
             f"{', '.join(missing)} has no known good release: adopt what runs with "
-            f"`rollout adopt {service.name}` first."
+            f"`rollout adopt {service}` first."
         )
-    if rolled_back_by:
-        found.append(f"This version was rolled back by {rolled_back_by}: an admin's override is needed.")
-    found += [
-        f"{other.id} ({other.release.version}) {phase_words(other.phase)}: {plan.concurrency}."
-        for other in active
+    if set(back_to.values()) == {version}:
+        found.append(
+            f"Start would be refused: {version} already runs, as known good, in {', '.join(back_to)}."
+        )
+    if rolled_back_by and not request.override:
+        found.append(
+            f"Start would be refused: {version} was rolled back by {rolled_back_by}. Release a new version, "
+            "or an admin's override is needed."
+        )
+    return found + [
+        f"{other.id} ({other.release.version}) {phase_words(other.phase)}: {_CONCURRENCY[plan.concurrency]}."
+        for other in blocking
     ]
-    return found
 
 
 def _newest_first(views: Iterable[RolloutView]) -> tuple[RolloutView, ...]:

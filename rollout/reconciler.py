@@ -54,6 +54,7 @@ BATCH = 100  # rollouts and actions taken in one tick
 COLLECT_TIMEOUT_S = 5.0
 OBSERVE_WAIT_S = 1.0  # that one tick waits for its readings
 APPLY_TIMEOUT_S = 30.0
+BUSY_S = 5.0  # before a rollout whose decision did not fit is looked at again
 TROUBLE_S, TROUBLE_CAP_S = 1.0, 300.0  # before a rollout that could not be decided is tried again
 POLL_S = 0.5  # before asking again about an action that is under way
 RETRY_S, RETRY_CAP_S, RETRY_BACK_CAP_S = 0.5, 15.0, 5.0  # going back is retried more often
@@ -212,6 +213,8 @@ class Reconciler:
         except StoreError:
             raise
         except RolloutError as error:
+            until = self._clock.now() + timedelta(seconds=BUSY_S)
+            self._troubled[rollout_id] = _Trouble(times=0, until=until)
             log.warning("rollout not taken further", rollout_id=rollout_id, error=str(error))
         except Exception as error:
             await self._note_trouble(rollout_id, error)

@@ -14,6 +14,12 @@ from rollout.core.policy import Bake
 DEPLOY_GUESS_S = 60  # what a plan assumes for changing a weight, until it has seen one
 
 
+def figure(value: float, digits: int) -> str:
+    """A number to so many digits, never with an exponent: `184.2` to two digits is `180`."""
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:g}"
+
+
 def step_words(step: PlanStep) -> str:
     """A step as a person reads it: "25 %", "bake 30 min", "approval by 1"."""
     if isinstance(step, SetWeight):
@@ -89,7 +95,7 @@ def _rise_words(plan: Plan, name: str, flow: Flow, seen: float, share: float, wa
     unit = "requests" if signal.kind is SignalKind.RATIO else "instance-hours"
     rise = detectable(flow.rate, seen, share)
     if math.isfinite(rise):
-        return f"{signal.title}: ×{rise:.2g} from {seen:.3g} {unit}"
+        return f"{signal.title}: ×{figure(rise, 2)} from {figure(seen, 3)} {unit}"
     needed = exposure_to_rule_out(flow.rate, wanted, share)
     time = say.span(needed / max(flow.per_s * share, 1e-12))
-    return f"{signal.title}: none from {seen:.3g} {unit}; ×{wanted:g} takes {time}; guards and watch cover it"
+    return f"{signal.title}: none from {figure(seen, 3)} {unit}; ×{wanted:g} takes {time}; guards and watch cover it"

@@ -5,7 +5,8 @@ Reasons come from core/reason.py as they were recorded. Nothing here reads the s
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
 from rollout.commands import possible_intents, replaced_in
 from rollout.core import reason as say
@@ -14,8 +15,10 @@ from rollout.core.judge import cell_weights, judge, threshold
 from rollout.core.model import (
     ActionState,
     Judgement,
+    Kind,
     ObligationKind,
     ObligationState,
+    Outcome,
     Phase,
     RegionPhase,
     RegionRollout,
@@ -26,6 +29,7 @@ from rollout.core.model import (
 from rollout.core.policy import Bake
 from rollout.ports import Case, Observed
 from rollout.sight import Flow, smallest_rises, step_words
+from rollout.upcoming import next_in_stage
 from rollout.views import (
     BakeView,
     CheckView,
@@ -50,6 +54,18 @@ _REGION_TROUBLE = {
     RegionPhase.UNREACHABLE: "does not answer",
     RegionPhase.RESTORE_FAILED: "could not be restored",
 }
+_HELD_FOR = {  # what held it, by the code of its reason; a person's hold says so itself
+    "check.no_data": "no data",
+    "source.error": "it cannot be asked for its health",
+    "bake.undecided": "harm is not ruled out",
+    "bake.too_little": "too few requests",
+    "approval.expired": "nobody approved in time",
+    "queue.expired": "waited too long in the queue",
+    "queue.stopped": "a rollback stopped promotion",
+    "queue.rolled_back_version": "the version was rolled back meanwhile",
+    "hold.expired": "the time of the hold is over",
+}
+_CAUSE_MOST = 80  # characters of a cause inside the sentence
 _GOING_BACK = (Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED)
 
 
@@ -62,6 +78,16 @@ def _versions(regions: Sequence[RegionRollout]) -> str:
     """What these regions go back to."""
     found = sorted({r.back_to.release.version for r in regions if r.back_to})
     return " and ".join(found) or "what ran before"
+
+
+def _brief(text: str) -> str:
+    """The first words of a reason, for a list."""
+    short = text.strip().rstrip(".")
+    return short if len(short) <= _CAUSE_MOST else f"{short[: _CAUSE_MOST - 1].rstrip()}…"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 class RolloutReader:
@@ -78,7 +104,14 @@ class RolloutReader:
         self.case, self.others, self.observed, self.now = case, others, observed, now
         self.flow = flow
         self.rollout, self.plan = case.rollout, case.plan
-        self.judgement = judge(self.plan, case.evidence, now) if case.evidence else Judgement()
+        self.judgement = judge(self.plan, case.evidence, self._judged_at()) if case.evidence else Judgement()
+
+    def _judged_at(self) -> datetime:
+        """Now, or when it ended: what goes back, or is not watched any more, is not judged anew."""
+        rollout = self.rollout
+        watched = any(o.kind is ObligationKind.WATCH and o.ended_at is None for o in self.case.obligations)
+        ended = rollout.finished_at if rollout.finished and not watched else None
+        return rollout.decided_at or ended or self.now
 
     def view(self) -> RolloutView:
         """The whole view."""
@@ -122,38 +155,55 @@ class RolloutReader:
     def _sentence(self) -> str:
         release = f"{self.rollout.release.service} {self.rollout.release.version}"
         touched = ", ".join(r.region for r in self.rollout.touched)
+        back = ", ".join(r.region for r in self._not_back()) or touched
+        gone = "superseded" if self.rollout.outcome is Outcome.SUPERSEDED else "rolled back"
         stage = self.plan.stages[min(self.rollout.stage, len(self.plan.stages) - 1)]
         places = ", ".join(stage.regions)
-        hold = self.rollout.hold
         return {
             Phase.QUEUED: f"{release} waits for its turn.",
             Phase.PREFLIGHT: f"{release}: proving the way back. Nothing is touched yet.",
             Phase.PROGRESSING: f"{release} is moving through {places}.",
             Phase.AWAITING_APPROVAL: f"{release} waits for approval before {places} goes on.",
-            Phase.HELD: f"{release} is held by {hold.owner if hold else 'nobody'}.",
-            Phase.ROLLING_BACK: f"{release} is being rolled back in {touched}.",
+            Phase.HELD: f"{release} is held by {self._holder()}.",
+            Phase.ROLLING_BACK: f"{release} is being rolled back in {back}.",
             Phase.SUCCEEDED: f"{release} runs in {touched}.",
-            Phase.ROLLED_BACK: f"{release} was rolled back; users are on {self._safe_version()}.",
+            Phase.ROLLED_BACK: f"{release} was {gone}; users are on {self._safe_version()}.",
             Phase.ROLLBACK_FAILED: f"{release}: the rollback FAILED. Somebody must act now.",
             Phase.REJECTED: f"{release} was rejected before any region was touched.",
             Phase.CANCELED: f"{release} was canceled before any region was touched.",
             Phase.SUPERSEDED: f"{release} was superseded before any region was touched.",
         }[self.rollout.phase]
 
+    def _not_back(self) -> list[RegionRollout]:
+        """Those that a rollback still has to bring back; a newer release may have taken over the others."""
+        replaced = replaced_in(self.case.obligations)
+        left = (r for r in self.rollout.touched if r.phase is not RegionPhase.RESTORED)
+        return [region for region in left if region.region not in replaced]
+
+    def _holder(self) -> str:
+        """Who holds it and why, in a few words: "controller: no data in R1"."""
+        hold, reason = self.rollout.hold, self.rollout.reason
+        if hold is None:
+            return "nobody"
+        cause = _HELD_FOR.get(reason.code) or _brief(hold.reason)
+        where = f" in {reason.region}" if reason.region and reason.code in _HELD_FOR else ""
+        return f"{hold.owner}: {cause}{where}" if cause else hold.owner
+
     def _safe_version(self) -> str:
         return _versions(self.rollout.touched)
 
     def _next(self) -> Next | None:
         words: Mapping[Phase, Callable[[], Next | None]] = {
-            Phase.PROGRESSING: self._next_in_stage,
+            Phase.PROGRESSING: lambda: next_in_stage(self.case, self.judgement, self.now),
             Phase.AWAITING_APPROVAL: self._next_approval,
             Phase.HELD: self._next_held,
             Phase.ROLLING_BACK: self._next_back,
-            Phase.ROLLBACK_FAILED: self._next_back,
+            Phase.ROLLBACK_FAILED: self._next_failed,
             Phase.QUEUED: lambda: Next(what="Begins when its turn comes"),
             Phase.PREFLIGHT: lambda: Next(what=f"Then {', '.join(self.plan.stages[0].regions)}"),
         }
-        return words.get(self.rollout.phase, self._next_owed)()
+        found = words.get(self.rollout.phase, self._next_owed)()
+        return replace(found, at=None) if found and found.at and found.at < self.now else found
 
     def _next_approval(self) -> Next | None:
         approval = self.rollout.approval
@@ -166,8 +216,21 @@ class RolloutReader:
         return Next(what="Stays held until somebody acts")
 
     def _next_back(self) -> Next:
-        left = [r.region for r in self.rollout.touched if r.phase is not RegionPhase.RESTORED]
+        lost = [r for r in self.rollout.touched if r.phase is RegionPhase.UNREACHABLE]
+        if lost:
+            names = ", ".join(r.region for r in lost)
+            said = " ".join(filter(None, (self._said(r) for r in lost))).rstrip(".")
+            their, answer = ("its", "it answers") if len(lost) == 1 else ("their", "they answer")
+            where = f"{names} ({said})" if said else names
+            return Next(what=f"Mend {where}; {their} restore is tried until {answer}")
+        left = [r.region for r in self._not_back()]
         return Next(what=f"Reads back {', '.join(left)} on the known good")
+
+    def _next_failed(self) -> Next:
+        stuck = [r.region for r in self.rollout.touched if r.phase is RegionPhase.RESTORE_FAILED]
+        if not stuck:
+            return self._next_back()
+        return Next(what=f"Mend {', '.join(stuck)}, then: rollout rollback {self.rollout.id}")
 
     def _next_owed(self) -> Next | None:
         owed = [o for o in self.case.obligations if o.state is ObligationState.OPEN]
@@ -177,20 +240,6 @@ class RolloutReader:
         words = "Watch ends" if last.kind is ObligationKind.WATCH else "Recovery is proven or paged"
         return Next(what=words, at=last.until)
 
-    def _next_in_stage(self) -> Next:
-        stage = self.plan.stages[self.rollout.stage]
-        waits = []
-        for region in (r for r in self.rollout.regions if r.stage == self.rollout.stage):
-            if region.phase is RegionPhase.DEPLOYING:
-                return Next(what=f"{region.region} is read back at {region.weight} %, then baked")
-            step = stage.steps[region.step] if region.step < len(stage.steps) else None
-            if isinstance(step, Bake) and region.bake_started_at:
-                waits.append(region.bake_started_at + timedelta(seconds=step.max))
-        rest = self.plan.stages[self.rollout.stage + 1 :]
-        then = f", then {', '.join(rest[0].regions)}" if rest else ", then the watch"
-        what = f"Bake in {', '.join(stage.regions)}{then}"
-        return Next(what=what, at=max(waits, default=None))
-
     def _blocked_by(self) -> list[str]:
         rollout, found = self.rollout, []
         if rollout.phase in (Phase.QUEUED, Phase.PROGRESSING):
@@ -198,18 +247,19 @@ class RolloutReader:
         if rollout.approval:
             yes = len({d.by for d in rollout.approval.decisions if d.decision == "approve"})
             who = f" from {', '.join(rollout.approval.groups)}" if rollout.approval.groups else ""
-            found.append(f"needs {rollout.approval.minimum - yes} more approval(s){who}")
+            found.append(f"needs {_counted(rollout.approval.minimum - yes, 'more approval')}{who}")
         if rollout.hold:
             found.append(f"held by {rollout.hold.owner}: {rollout.hold.reason}")
         if rollout.phase is Phase.PROGRESSING:
             found += [self._check(v).text for v in self.judgement.verdicts if v.kind is VerdictKind.NO_DATA]
-        found += [f"{o.region}: {o.error}" for o in self._observed() if o.error and not rollout.finished]
-        found += [
-            ": ".join(filter(None, (f"{r.region} {_REGION_TROUBLE[r.phase]}", self._message(r))))
-            for r in rollout.regions
-            if r.phase in _REGION_TROUBLE
-        ]
-        return found
+        if not rollout.finished:
+            lost = {r.region for r in rollout.regions if r.phase in _REGION_TROUBLE}
+            found += [f"{o.region}: {o.error}" for o in self._observed() if o.error and o.region not in lost]
+        return found + [self._trouble(r) for r in rollout.regions if r.phase in _REGION_TROUBLE]
+
+    def _trouble(self, region: RegionRollout) -> str:
+        plain = f"{region.region} {_REGION_TROUBLE[region.phase]}"
+        return region.trouble or ": ".join(filter(None, (plain, self._said(region))))
 
     def _ahead(self) -> Sequence[Rollout]:
         """Those that this one waits for: its turn in the queue, or, under way, a region being restored."""
@@ -230,6 +280,8 @@ class RolloutReader:
 
     def _needs_person(self) -> bool:
         if self.rollout.phase in (Phase.AWAITING_APPROVAL, Phase.ROLLBACK_FAILED):
+            return True
+        if any(region.phase in _REGION_TROUBLE for region in self.rollout.regions):
             return True
         hold = self.rollout.hold
         if hold and (hold.expired or hold.owner == "controller"):
@@ -257,17 +309,28 @@ class RolloutReader:
 
     def _exposure(self) -> Exposure:
         touched = self.rollout.touched
-        share = sum(self.plan.regions[r.region].traffic_share * r.weight / 100 for r in touched)
-        begun = min((r.touched_at for r in touched if r.touched_at), default=None)
-        ends = [r.restored_at for r in touched]
-        end = max((e for e in ends if e), default=self.now) if all(ends) and ends else self.now
-        requests = sum(v.seen for v in self.judgement.verdicts if v.signal == "errors")
+        share = sum(self.plan.regions[r.region].traffic_share * self._peak(r) / 100 for r in touched)
+        begun = min((r.touched_at for r in touched if r.touched_at), default=self.now)
+        taken = {o.region: o.ended_at for o in self.case.obligations if o.state is ObligationState.TAKEN_OVER}
+        end = max((r.restored_at or taken.get(r.region) or self.now for r in touched), default=begun)
+        requests = sum(v.exposed for v in self.judgement.verdicts if v.signal == "errors")
         return Exposure(
             regions=tuple(r.region for r in touched),
             traffic_share=round(share, 4),
-            duration_s=round((end - begun).total_seconds()) if begun else 0,
+            duration_s=round((end - begun).total_seconds()),
             requests=round(requests),
         )
+
+    def _peak(self, region: RegionRollout) -> int:
+        """The highest weight that was ever ordered there, in percent; going back does not lower it."""
+        orders = (
+            record.action.weight
+            for record in self.case.actions
+            if record.action.kind is Kind.DEPLOY
+            and record.action.region == region.region
+            and (record.attempts or record.state is not ActionState.DROPPED)
+        )
+        return max(orders, default=region.weight)
 
     def _stage(self, index: int) -> StageView:
         stage = self.plan.stages[index]
@@ -291,7 +354,7 @@ class RolloutReader:
             touched_at=region.touched_at,
             passed_at=region.passed_at,
             restored_at=region.restored_at,
-            message=self._message(region),
+            message=region.trouble or self._said(region),
             checks=tuple(self._check(v) for v in self.judgement.of(region.region)),
         )
 
@@ -308,7 +371,8 @@ class RolloutReader:
             detectable=smallest_rises(self.plan, self.flow.get(region.region, {}), region.weight, step),
         )
 
-    def _message(self, region: RegionRollout) -> str:
+    def _said(self, region: RegionRollout) -> str:
+        """What its newest action says while it has not succeeded."""
         for record in reversed(self.case.actions):
             if record.action.region == region.region and record.action.generation == region.generation:
                 return record.result.message if record.state is not ActionState.SUCCEEDED else ""

@@ -10,8 +10,9 @@ from rich.text import Text
 
 import rollout
 from rollout.access import ROLES, TOKEN_DAYS, Access
-from rollout.cli.exits import Exit
+from rollout.cli.exits import Exit, Failure
 from rollout.cli.session import Session
+from rollout.core.errors import StoreError
 
 if TYPE_CHECKING:
     from rollout.store import SqlStore
@@ -95,7 +96,10 @@ def version(session: Session) -> Exit | None:
 
 def upgrade_database(session: Session) -> Exit | None:
     """Bring this machine's database to the newest schema. serve does the same when it starts."""
-    store = _open(session)
+    try:
+        store = _open(session)
+    except StoreError as error:  # it says itself what mends it, which doctor would only repeat
+        raise Failure(str(error), Exit.USAGE, "mend that, then: rollout db upgrade") from error
     store.close()
     session.show(
         {"database": str(store.database.path), "state": "newest"},

@@ -85,6 +85,9 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
         _survive_any_encoding()
         world = World()
     configure(world.err)
+    foreign = next((text for text in arguments if not _is_text(text)), None)
+    if foreign is not None:
+        return int(Session(world).fail(Failure(_not_text(foreign), Exit.USAGE, "write it in UTF-8")))
     try:
         command = typer.main.get_command(build())
         code = command.main(arguments or ["--help"], "rollout", standalone_mode=False, obj=world)
@@ -112,6 +115,16 @@ def _misused(world: World, error: typer.TyperException) -> int:
 
 def _said(world: World, message: str, then: str) -> int:
     return int(Session(world).fail(Failure(message, Exit.UNEXPECTED, then)))
+
+
+def _is_text(text: str) -> bool:
+    """Whether it was UTF-8; bytes that were not arrive as lone surrogates."""
+    return not any("\udc80" <= character <= "\udcff" for character in text)
+
+
+def _not_text(argument: str) -> str:
+    shown = argument.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return f"The argument '{shown}' is not UTF-8; nothing was sent."
 
 
 def _survive_any_encoding() -> None:

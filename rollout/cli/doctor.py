@@ -17,12 +17,13 @@ from rollout.core.model import Region, Signal
 from rollout.http import client
 from rollout.ports import Ask, Clock
 from rollout.registry import SOURCES
-from rollout.store.engine import open_database
+from rollout.store.engine import open_database, prove_writable
 from rollout.store.migrations import versions
 
 SKEW_S = 5.0  # more between two clocks makes samples look old
 WITHIN_S = 15.0  # for one region to answer
 _FILE = "sqlite:///"
+Declared = Mapping[str, tuple[str, ...]]  # service → its regions; none is every region
 _SIGNS = {"pass": ("✔", "green"), "fail": ("✖", "red"), "skip": ("–", "dim")}
 
 
@@ -56,17 +57,19 @@ async def _all(session: Session) -> list[Check]:
 async def _checks(session: Session) -> AsyncIterator[Check]:
     configuration, check = _configuration(session.settings.config)
     yield check
-    services, server = _server(session)
+    declared, server = _server(session)
     if configuration is not None:
         async with client(WITHIN_S / 3) as http:
             plugins = Plugins(session.settings, session.world.clock, http)
             for region in sorted(configuration.regions.values(), key=lambda r: r.order):
-                look = _Region(region, services, configuration.signals, plugins, session.world.clock)
-                deployer = await _told(f"{region.name} deployer {region.deployer.kind}", look.deployer)
+                look = _Region(region, declared, configuration.signals, plugins, session.world.clock)
+                mend = f"see that what it names runs, and {region.name} in {session.settings.config}"
+                kind = region.deployer.kind
+                deployer = await _told(f"{region.name} deployer {kind}", look.deployer, f"{mend}/regions.yaml")
                 yield deployer
                 source = f"{region.name} source {region.source.kind}"
                 if deployer.state == "pass":
-                    yield await _told(source, look.source)
+                    yield await _told(source, look.source, f"{mend}/policies/signals.yaml")
                 else:
                     yield Check(name=source, state="skip", message="its deployer names no instance to ask")
     yield _database(session)
@@ -90,23 +93,39 @@ class _Region:
     def __init__(
         self,
         region: Region,
-        services: tuple[str, ...],
+        declared: Declared,
         signals: Mapping[str, Signal],
         plugins: Plugins,
         clock: Clock,
     ) -> None:
         self._region, self._signals, self._clock, self._plugins = region, signals, clock, plugins
-        written = region.deployer.options.get("services", {})
-        self._services = tuple(dict.fromkeys((*services, *written)))
+        self._written = region.deployer.options.get("services")
+        here = [name for name, regions in declared.items() if not regions or region.name in regions]
+        self._services = tuple(dict.fromkeys((*here, *(self._written or ()))))
         self._deployer = plugins.deployer(region)
 
     async def deployer(self) -> str:
-        """What runs of each service. Raises OutsideError, for example when no supervisor lives."""
+        """What runs of each service. Raises OutsideError, for example when no supervisor lives.
+
+        Raises Failure for a service that the deployer's options leave out.
+        """
         said = []
         for service in self._services:
+            if self._written is not None and service not in self._written:
+                raise self._unknown(service, ", ".join(self._written) or "none")
             found = await self._deployer.instances(service)
             said.append(f"{service}: {len(found)} instances, {sum(one.healthy for one in found)} healthy")
         return "; ".join(said)
+
+    def _unknown(self, service: str, known: str) -> Failure:
+        name = self._region.name
+        message = f"{service} is declared for {name}, whose deployer does not know it; known: {known}"
+        fix = (
+            f"in regions.yaml, under {name}, deployer, options, services, add: "
+            f"{service}: {{command: [...], instances: 1}}; or leave {name} out: rollout service put {service} "
+            "--region (each region that it runs in)"
+        )
+        return Failure(message, Exit.UNEXPECTED, fix)
 
     async def source(self) -> str:
         """How many numbers came from each service. Raises OutsideError, also for a single deaf instance."""
@@ -136,16 +155,18 @@ class _Region:
         return tuple(signal for signal in self._signals.values() if not typed or kind in signal.sources)
 
 
-async def _told(name: str, look: Callable[[], Awaitable[str]]) -> Check:
-    """Ask, and turn the answer or its error into a line."""
+async def _told(name: str, look: Callable[[], Awaitable[str]], mend: str) -> Check:
+    """Ask, and turn the answer or its error into a line; `mend` is the fix of an error that brings none."""
     try:
         async with asyncio.timeout(WITHIN_S):
             said = await look()
     except TimeoutError:
         fix = "see whether it hangs"
         return Check(name=name, state="fail", message=f"no answer within {WITHIN_S:g} s", fix=fix)
+    except Failure as failure:
+        return Check(name=name, state="fail", message=failure.message, fix=failure.then)
     except RolloutError as error:
-        return Check(name=name, state="fail", message=str(error))  # which says what mends it
+        return Check(name=name, state="fail", message=str(error), fix=mend)
     if not said:
         return Check(name=name, state="skip", message="nothing runs there yet, so nothing was asked")
     return Check(name=name, state="pass", message=said)
@@ -160,29 +181,31 @@ def _database(session: Session) -> Check:
         database = open_database(url)
         try:
             present, newest = versions(database)
+            prove_writable(database)
         finally:
             database.close()
     except RolloutError as error:
-        return Check(name="database", state="fail", message=str(error))  # as above
+        return Check(name="database", state="fail", message=str(error))  # which says what mends it
     said = f"{database.path}: schema {present}, SQLite {database.sqlite_version}, journal {database.journal}"
     if present != newest:
-        fix = "rollout db upgrade"
+        newer = (present or "") > (newest or "")  # revisions are numbers of four digits
+        fix = "install the newer version of this program, which wrote it" if newer else "rollout db upgrade"
         return Check(name="database", state="fail", message=f"{said}; this program needs {newest}", fix=fix)
     return Check(name="database", state="pass", message=said)
 
 
-def _server(session: Session) -> tuple[tuple[str, ...], list[Check]]:
+def _server(session: Session) -> tuple[Declared, list[Check]]:
     """Ask the server: its readiness, its clock, the token, and which services are declared."""
     try:
         ready = session.remote.get("/readyz")
     except InvalidInput as error:
         fix = "make one: rollout token create NAME --role admin --local"
-        return (), [Check(name="token", state="fail", message=str(error), fix=fix)]
+        return {}, [Check(name="token", state="fail", message=str(error), fix=fix)]
     except Failure as failure:
         skip = [Check(name=name, state="skip", message="no server to ask it") for name in ("clock", "token")]
         away = failure.problem is None  # else it answered, and says itself what is wrong
         fix = "rollout serve, or name another server with ROLLOUT_URL" if away else "see the server's log"
-        return (), [Check(name="server", state="fail", message=failure.message, fix=fix), *skip]
+        return {}, [Check(name="server", state="fail", message=failure.message, fix=fix), *skip]
     said = f"{session.remote.url}: {ready.body['detail']}"
     services, token = _token(session)
     return services, [
@@ -202,15 +225,16 @@ def _clock(clock: Clock, date: str) -> Check:
     return Check(name="clock", state="pass", message=said)
 
 
-def _token(session: Session) -> tuple[tuple[str, ...], Check]:
+def _token(session: Session) -> tuple[Declared, Check]:
     try:
         who = session.remote.get("/v1/whoami").body["token"]
-        names = tuple(service["name"] for service in session.remote.get("/v1/services").body["items"])
+        listed = session.remote.get("/v1/services").body["items"]
     except Failure as error:
         fix = "set ROLLOUT_TOKEN_FILE, or make one here: rollout token create NAME --role admin --local"
-        return (), Check(name="token", state="fail", message=str(error), fix=fix)
+        return {}, Check(name="token", state="fail", message=str(error), fix=fix)
     said = f"{who['name']} is {who['role']}"
-    return names, Check(name="token", state="pass", message=said)
+    declared = {service["name"]: tuple(service["regions"]) for service in listed}
+    return declared, Check(name="token", state="pass", message=said)
 
 
 def _drawn(check: Check) -> Text:

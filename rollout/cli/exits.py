@@ -48,6 +48,10 @@ _ENDS = {
     Phase.CANCELED: Exit.CANCELED,
     Phase.SUPERSEDED: Exit.SUPERSEDED,
 }
+_TAKEN_BACK: Mapping[str | None, Exit] = {
+    Outcome.REJECTED: Exit.REJECTED,
+    Outcome.SUPERSEDED: Exit.SUPERSEDED,
+}
 _WAITS = {Phase.AWAITING_APPROVAL: Exit.AWAITING_APPROVAL, Phase.HELD: Exit.HELD}
 _STATUSES = {
     400: Exit.USAGE,
@@ -93,16 +97,14 @@ class Failure(Exception):
 
 
 def end_of(view: Mapping[str, Any]) -> Exit | None:
-    """How a rollout ended, or None while it goes on. What people rejected is 11 also after a restore."""
+    """How a rollout ended, or None while it goes on. Why it was taken back outweighs that it was."""
     end = _ENDS.get(Phase(view["phase"]))
-    if end is Exit.ROLLED_BACK and view.get("outcome") == Outcome.REJECTED:
-        return Exit.REJECTED
-    return end
+    return _TAKEN_BACK.get(view.get("outcome"), end) if end is Exit.ROLLED_BACK else end
 
 
 def wait_of(view: Mapping[str, Any]) -> Exit | None:
-    """For which person it waits: 3 or 4, or None."""
-    return _WAITS.get(Phase(view["phase"]))
+    """For a person: 3 for approval, 4 held or needed for anything else; None when it waits for nobody."""
+    return _WAITS.get(Phase(view["phase"]), Exit.HELD if view["needs_person"] else None)
 
 
 def exit_of_problem(status: int, problem_type: str) -> Exit:

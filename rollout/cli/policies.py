@@ -22,6 +22,15 @@ MAX_BYTES = 1_000_000
 def validate(session: Session, file: Annotated[Path, typer.Argument(help="A policy file.")]) -> Exit | None:
     """Check a policy file against regions.yaml and signals.yaml of this machine; needs no server."""
     text = _read(file)
+    try:
+        session.show(_facts(file, _checked(session, file, text)), _good)
+    except InvalidInput as error:
+        raise Failure(str(error), Exit.USAGE, f"mend it, then: rollout policy validate {file}") from error
+    return None
+
+
+def _checked(session: Session, file: Path, text: str) -> Plan:
+    """The plan that the file makes here. Raises InvalidInput naming each wrong place, and Failure."""
     parse_policy(text, file.stem, str(file))
     directory = session.settings.config
     try:
@@ -29,8 +38,7 @@ def validate(session: Session, file: Annotated[Path, typer.Argument(help="A poli
     except InvalidInput as error:
         said = f"{file} reads well by itself, but it cannot be checked against {directory}:\n{error}"
         raise Failure(said, Exit.USAGE, "rollout doctor") from error
-    session.show(_facts(file, check_policy(text, configuration, str(file))), _good)
-    return None
+    return check_policy(text, configuration, str(file))
 
 
 def show(
@@ -61,7 +69,7 @@ def _read(file: Path) -> str:
             return opened.read(MAX_BYTES + 1).decode("utf-8")
     except OSError as error:
         raise Failure(
-            f"{file} cannot be read: {error.strerror}.", Exit.USAGE, "rollout policy validate --help"
+            f"{file} cannot be read: {error.strerror}.", Exit.USAGE, "rollout policy validate FILE"
         ) from error
     except UnicodeDecodeError as error:
         raise Failure(

@@ -1,6 +1,8 @@
 """The server as the verbs see it: JSON in, JSON out, and every failure as one `Failure`."""
 
 import json
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,6 +15,14 @@ from rollout.http import blocking_client
 
 _SHOWN = {"rollouts": "rollout status", "services": "rollout service show", "policies": "rollout policy show"}
 _LISTS = {"rollouts": "rollout list", "services": "rollout service list", "policies": "rollout policy show"}
+
+_LISTS_OF = {
+    "rollout": "rollout list",
+    "service": "rollout service list",
+    "policy": "rollout policy show",
+}
+_MISSING = re.compile(r"There is no (\w+) '([^']*)'")  # as core/errors.py says it
+_FOR_PROGRAMS = " Mend what `errors` names."  # people see the places themselves, below
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +80,7 @@ class Remote:
             raise self._unreachable(method, error) from error
         found = _json(answer)
         if answer.status_code >= 400:
-            raise _refused(answer, found, path)
+            raise _refused(answer, found, path, body or {})
         if not answer.is_success or found is None:
             raise self._stranger(answer)
         return Answer(body=found, etag=answer.headers.get("ETag", ""), date=answer.headers.get("Date", ""))
@@ -104,18 +114,41 @@ def _json(answer: httpx.Response) -> Any:
         return None
 
 
-def _refused(answer: httpx.Response, found: Any, path: str) -> Failure:
+def _refused(answer: httpx.Response, found: Any, path: str, body: Mapping[str, Any]) -> Failure:
     problem = found if isinstance(found, dict) else {}
-    exit_code = exit_of_problem(answer.status_code, str(problem.get("type", "")))
-    lines = [str(problem.get("detail") or problem.get("title") or f"HTTP {answer.status_code} for {path}")]
+    code = str(problem.get("type", "")).rpartition("/")[2]
+    exit_code = exit_of_problem(answer.status_code, code)
+    said = str(problem.get("detail") or problem.get("title") or f"HTTP {answer.status_code} for {path}")
+    missing = _MISSING.match(said) if exit_code is Exit.NOT_FOUND else None
+    lines = [said.removesuffix(_FOR_PROGRAMS)]
+    if missing and missing[1] == "service":
+        lines.append(f"Declare it: rollout service put {missing[2]} --policy standard")
     lines += [_place(error) for error in problem.get("errors") or () if isinstance(error, dict)]
     if exit_code is Exit.UNEXPECTED and problem.get("trace_id"):
         lines.append(f"trace {problem['trace_id']}")
-    return Failure("\n".join(lines), exit_code, _next(exit_code, answer.status_code, path), problem or None)
+    if code == "version-rolled-back":
+        then = _overridden(body)
+    elif code == "ambiguous":
+        then = "rollout list"
+    elif missing and missing[1] in _LISTS_OF:
+        then = _LISTS_OF[missing[1]]
+    else:
+        then = _next(exit_code, answer.status_code, path)
+    return Failure("\n".join(lines), exit_code, then, problem or None)
+
+
+def _overridden(body: Mapping[str, Any]) -> str:
+    """The start that was refused, as an admin may ask for it again."""
+    flags = {key: value for key, value in body.items() if key not in ("service", "version", "override")}
+    given = "".join(f" --{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in flags.items())
+    release = f"{shlex.quote(str(body.get('service')))} {shlex.quote(str(body.get('version')))}"
+    return f'rollout start {release}{given} --override "why it may start again" (an admin)'
 
 
 def _place(error: Mapping[str, Any]) -> str:
-    where = error.get("pointer") or error.get("place") or ""
+    """One wrong place, without the signs by which a program tells body, query and path apart."""
+    where = str(error.get("pointer") or error.get("place") or "")
+    where = where.strip("{}") if where.startswith("{") else where.removeprefix("?").removeprefix("/")
     what = error.get("detail") or error.get("message") or ""
     return f"{where}: {what}" if where else str(what)
 
@@ -130,6 +163,8 @@ def _next(exit_code: Exit, status: int, path: str) -> str:
         return "rollout whoami"
     if exit_code in (Exit.UNREACHABLE, Exit.UNEXPECTED):
         return "rollout doctor"
+    if kind == "rollouts" and name in ("", "plan") and status == 422:
+        return f"rollout {name or 'start'} --help"
     if exit_code is not Exit.NOT_FOUND and kind in _SHOWN and name not in ("", "plan"):
         return f"{_SHOWN[kind]} {name}"
     return _LISTS.get(kind, "rollout --help")

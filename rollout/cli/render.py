@@ -43,21 +43,19 @@ _KEY = 9  # columns of a key such as "blocked"
 
 def status(view: View) -> Text:
     """State, why, who was reached, what next, then each region: failures in full, the undecided by name."""
-    lines = [headline(view), *_answers(view), *_regions(view, every=False), *_ends(view)]
-    return _joined(lines)
+    why = _pair("why", view["reason"]["text"])
+    return _joined([headline(view), why, *_answers(view), *_regions(view, every=False), *_ends(view)])
 
 
 def why(view: View) -> Text:
-    """The reason, what it rests on, and every check with its numbers."""
+    """The reason and what it rests on, reach and next as in status, and every check with its numbers."""
     reason = view["reason"]
     lines = [headline(view), _pair("why", reason["text"])]
     if reason.get("since"):
         lines.append(_pair("since", moment(reason["since"])))
     if view.get("decided_at"):
         lines.append(_pair("decided", moment(view["decided_at"])))
-    lines += [_pair("blocked", text) for text in view["blocked_by"] if reason["text"] not in text]
-    lines += [*_regions(view, every=True), *_ends(view)]
-    return _joined(lines)
+    return _joined([*lines, *_answers(view), *_regions(view, every=True), *_ends(view)])
 
 
 def headline(view: View) -> Text:
@@ -66,14 +64,14 @@ def headline(view: View) -> Text:
     return Text.assemble((f"{sign} ", style), (view["sentence"], "bold"))
 
 
-def event(row: View) -> Text:
-    """One line of history: time, sign, place, move, reason."""
+def event(row: View, now: datetime) -> Text:
+    """One line of history: time, with its date when that is not the day of `now`; sign, place, move, reason."""
     sign, style = sign_of(row["to_phase"])
     place = f"{row['region']} " if row.get("region") else ""
     moves = [phase for phase in (row["from_phase"], row["to_phase"]) if phase]
     moved = f"{place}{' → '.join(moves)}  " if len(set(moves)) == len(moves) else ""  # else it stayed there
     return Text.assemble(
-        (f"{clock(row['at'])} ", "dim"), (f"{sign} ", style), f"{moved}{row['reason']['text']}"
+        (f"{clock(row['at'], now)} ", "dim"), (f"{sign} ", style), f"{moved}{row['reason']['text']}"
     )
 
 
@@ -115,14 +113,15 @@ def moment(text: str) -> str:
     return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S}"
 
 
-def clock(text: str) -> str:
-    """The time of day of a moment, UTC."""
-    return f"{datetime.fromisoformat(text):%H:%M:%S}"
+def clock(text: str, now: datetime) -> str:
+    """The time of day of a moment, UTC; with its date when that is not the day of `now`."""
+    at = datetime.fromisoformat(text)
+    return f"{at:%H:%M:%S}" if at.date() == now.date() else moment(text)
 
 
 def _answers(view: View) -> list[Text]:
-    """Why, reach, next, and what stands in the way: always in this order."""
-    lines = [_pair("why", view["reason"]["text"]), _pair("reach", _reach(view["exposure"]))]
+    """Reach, next, and what stands in the way: always in this order, after why."""
+    lines = [_pair("reach", _reach(view["exposure"]))]
     coming = view["next"]
     if coming is None:
         lines.append(_pair("next", "Nothing more will happen."))

@@ -1,4 +1,4 @@
-"""A plan as text: clock times, and what each bake can detect. Pure."""
+"""A plan as text: clock times, and what each bake can rule out. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -38,7 +38,8 @@ def _stage(stage: View, back_to: Mapping[str, str | None], first: datetime) -> l
     lines = [Text.assemble((f"  {names}", "bold"), f"  back to {good}")]
     for step in stage["steps"]:
         lines.append(Text(f"    {_time(step['at'], first)}  {step['what']}"))
-        lines += [Text(f"           detects {text}", style="dim") for text in step["detectable"].values()]
+        found = step["detectable"].values()
+        lines += [Text(f"           can rule out: {text}", style="dim") for text in found]
     return lines
 
 

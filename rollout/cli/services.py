@@ -1,6 +1,7 @@
 """Verbs about services: adopt, service put, service list, service show."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -13,7 +14,9 @@ from rollout.cli import render
 from rollout.cli.deciding import Why
 from rollout.cli.exits import Exit, Failure
 from rollout.cli.session import Session
+from rollout.core.model import FINISHED, Phase
 
+MOST_LISTED = 200  # rollouts of one page
 Name = Annotated[str, typer.Argument(help="The service.", show_default=False)]
 Regions = Annotated[list[str] | None, typer.Option("--region", help="A region; may be given again.")]
 
@@ -23,10 +26,23 @@ def adopt(session: Session, service: Name, reason: Why = None, region: Regions =
     body = {"reason": session.reason(reason, f"rollout adopt {service}"), "regions": region or []}
     adopted = session.remote.post(_path(service, "adopt"), body).body
     running = session.remote.get(_path(service, "regions")).body["items"]
-    session.show(adopted, lambda _: _running(running))
+    session.show(adopted, lambda _: _running(service, running))
     if not session.json:
-        session.say(f"Now a release can be started: rollout start {service} VERSION")
+        session.say(_after_adopt(session, service))
     return None
+
+
+def _after_adopt(session: Session, service: str) -> str:
+    """The next command: held rollouts of the service may have waited for this, else a release can begin."""
+    held = session.remote.get("/v1/rollouts", service=service, phase=Phase.HELD.value).body["items"]
+    waiting = [view for view in held if "resume" in view["possible"]]
+    return (
+        "\n".join(
+            f"{view['sentence']} To let it go on: rollout resume {view['id']} --reason \"…\""
+            for view in reversed(waiting)
+        )
+        or f"Now a release can be started: rollout start {service} VERSION"
+    )
 
 
 def put(
@@ -63,8 +79,27 @@ def show(session: Session, name: Name) -> Exit | None:
     service = session.remote.get(_path(name)).body
     running = session.remote.get(_path(name, "regions")).body["items"]
     data = {"service": service, "regions": running}
-    session.show(data, lambda seen: Group(_service(seen["service"]), _running(seen["regions"])))
+    session.show(data, lambda seen: Group(_service(seen["service"]), _running(name, seen["regions"])))
+    if not session.json and service["stopped_by"]:
+        for view in _stopped(session, service):
+            session.say(
+                f"! {service['stopped_by']} was rolled back, so the older {view['id']} ({view['version']}) "
+                f"waits for a person: rollout why {view['id']}"
+            )
     return None
+
+
+def _stopped(session: Session, service: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Unfinished rollouts of a service that were asked for before its last rollback."""
+    stopped_at = datetime.fromisoformat(service["stopped_at"])
+    listed = session.remote.get("/v1/rollouts", service=service["name"], limit=MOST_LISTED).body["items"]
+    return [
+        view
+        for view in listed
+        if view["phase"] not in FINISHED
+        and view["id"] != service["stopped_by"]
+        and datetime.fromisoformat(view["created_at"]) < stopped_at
+    ]
 
 
 def _declared(session: Session, name: str) -> tuple[Mapping[str, Any], str]:
@@ -86,10 +121,7 @@ def _path(name: str, part: str = "") -> str:
 def _service(service: Mapping[str, Any]) -> Text:
     regions = ", ".join(service["regions"]) or "every region"
     owners = ", ".join(service["owners"]) or "nobody is named"
-    lines = [f"{service['name']}: policy {service['policy']}; {regions}; owners: {owners}"]
-    if service.get("stopped_by"):
-        lines.append(f"! {service['stopped_by']} was rolled back: older rollouts wait for a person.")
-    return Text("\n".join(lines))
+    return Text(f"{service['name']}: policy {service['policy']}; {regions}; owners: {owners}")
 
 
 def _services(page: Mapping[str, Any]) -> Table | Text:
@@ -102,12 +134,13 @@ def _services(page: Mapping[str, Any]) -> Table | Text:
     return render.table(("SERVICE", "POLICY", "REGIONS", "OWNERS"), rows)
 
 
-def _running(rows: Sequence[Mapping[str, Any]]) -> Table:
+def _running(service: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    none = f'none; if it is good: rollout adopt {service} --reason "…"'
     cells = [
         (
             row["region"],
             ", ".join(f"{n} × {version}" for version, n in row["running"].items()) or "nothing was read back",
-            ", ".join(row["known_good"]) or "none: rollout adopt",
+            ", ".join(row["known_good"]) or none,
             row["rollout"] or "–",
             "; ".join(filter(None, (row["error"], *row["problems"]))) or "–",
         )

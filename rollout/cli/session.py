@@ -21,6 +21,7 @@ from rich.text import Text
 from rollout.cli.exits import Exit, Failure
 from rollout.cli.remote import Remote
 from rollout.clock import SystemClock
+from rollout.core.errors import InvalidInput
 from rollout.ports import Clock
 from rollout.settings import Settings, load_settings
 
@@ -61,12 +62,20 @@ class Session:
         return Remote(self.settings.public_url, self.token(), self.world.transport)
 
     def token(self) -> str | None:
-        """The bearer token: flag, environment, or on the server's own machine the first admin's file."""
+        """The bearer token: flag, environment, or on the server's own machine the first admin's file.
+
+        Raises InvalidInput for one that cannot be sent or read.
+        """
         settings = self.settings
         if self._token_file is not None:
             settings = settings.model_copy(update={"token": None, "token_file": self._token_file})
         given = settings.bearer_token()
         own = settings.data / "admin-token"
+        if given and not (given.isascii() and given.isprintable()):
+            raise InvalidInput(
+                "The token has characters that no token has; check ROLLOUT_TOKEN and ROLLOUT_TOKEN_FILE. "
+                "A token is one word of letters, digits and _ that begins with rot_."
+            )
         if given or urlsplit(settings.public_url).hostname not in _LOCAL:  # never sent to another machine
             return given
         try:

@@ -58,7 +58,7 @@ def start(
 
 
 def plan(session: Session, service: Service, version: Version, policy: Policy = None) -> Exit | None:
-    """Show what start would do: stages, clock times, and what each bake can detect."""
+    """Show what start would do: stages, clock times, and what each bake can rule out."""
     _show_plan(session, _written(service=service, version=version, policy=policy))
     return None
 

@@ -9,7 +9,7 @@ import typer
 
 from rollout.cli.exits import Exit, Failure, exit_of_error
 from rollout.cli.session import Session, World
-from rollout.core.errors import RolloutError, StoreError
+from rollout.core.errors import InvalidInput, RolloutError, StoreError
 
 P = ParamSpec("P")
 _NEXT = {
@@ -65,8 +65,16 @@ def attempt(session: Session, work: Callable[[], Exit | None], command: str) -> 
         return session.fail(failure)
     except RolloutError as error:
         code = exit_of_error(error)
-        then = "rollout doctor" if isinstance(error, StoreError) else _NEXT.get(code, f"{command} --help")
-        return session.fail(Failure(str(error), code, then))
+        return session.fail(Failure(str(error), code, _next(error, code, command)))
     except KeyboardInterrupt:
         session.say("Stopped by Ctrl-C. What the server was asked for goes on: rollout list")
         return Exit.INTERRUPTED
+
+
+def _next(error: RolloutError, code: Exit, command: str) -> str:
+    """What to do about an error of this machine; a wrong file or setting is named by the error itself."""
+    if isinstance(error, StoreError):
+        return "rollout doctor"
+    if isinstance(error, InvalidInput):
+        return f"mend what is named, then again: {command}"
+    return _NEXT.get(code, f"{command} --help")

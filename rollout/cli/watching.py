@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.live import Live
@@ -19,6 +19,7 @@ from rollout.core.policy import seconds
 
 EVERY_S = 1.0
 PATIENCE_S = 60.0  # how long the server may be away, for example while it restarts
+T = TypeVar("T")
 FOOTER = "Ctrl-C stops watching; the rollout goes on."
 
 
@@ -46,14 +47,15 @@ def watch(
     ] = None,
 ) -> Exit | None:
     """Follow a rollout to its end; the exit code says how it ended."""
-    return follow(session, find(session, ref).body["id"], until=until, timeout=timeout)
+    deadline = _deadline(session, timeout)
+    found = _patiently(session, lambda: find(session, ref), ref, deadline)
+    return follow(session, found.body["id"], until=until, deadline=deadline)
 
 
 def follow(
-    session: Session, rollout_id: str, *, until: Until = Until.DONE, timeout: str | None = None
+    session: Session, rollout_id: str, *, until: Until = Until.DONE, deadline: datetime | None = None
 ) -> Exit | None:
     """Watch one rollout by its id."""
-    deadline = _deadline(session, timeout)
     live = session.out.is_terminal and not session.json
     show = _live if live else _lines
     try:
@@ -86,7 +88,8 @@ def _line(session: Session, event: render.View) -> None:
     if session.json:
         session.line({"event": event})
     else:
-        session.out.print(render.event(visible(event)), soft_wrap=True)
+        now = session.world.clock.now()
+        session.out.print(render.event(visible(event), now), soft_wrap=True)
 
 
 def _live(
@@ -119,22 +122,38 @@ def _ended(until: Until) -> Callable[[render.View], Exit | None]:
 
 
 def _looks(session: Session, rollout_id: str, deadline: datetime | None) -> Iterator[Look]:
-    """Look until nobody asks for more, the deadline passes (Failure 20), or the server stays away (40)."""
-    after, away_since = 0, None
+    """Look until nobody asks for more. Raises Failure as `_patiently` does."""
+    after = 0
+
+    def look() -> Look:
+        view = session.remote.get(path(rollout_id)).body
+        return Look(view=view, events=tuple(_events(session, rollout_id, after)))
+
+    while True:
+        seen = _patiently(session, look, rollout_id, deadline)
+        after = max((event["sequence"] for event in seen.events), default=after)
+        yield seen
+        _pause(session, rollout_id, deadline)
+
+
+def _patiently(session: Session, ask: Callable[[], T], ref: str, deadline: datetime | None) -> T:
+    """Ask until there is an answer. Raises Failure 40 when the server stays away, 20 at the deadline."""
+    away_since = None
     while True:
         now = session.world.clock.now()
         try:
-            view = session.remote.get(path(rollout_id)).body
-            events = tuple(_events(session, rollout_id, after))
-            after = max((event["sequence"] for event in events), default=after)
-            away_since = None
-            yield Look(view=view, events=events)
+            return ask()
         except Failure as failure:
             away_since = _bear(session, failure, away_since, now)
-        if deadline is not None and session.world.clock.now() >= deadline:
-            message = f"The time to watch is over; the rollout {rollout_id} goes on."
-            raise Failure(message, Exit.STILL_RUNNING, f"rollout watch {rollout_id}")
-        session.world.sleep(EVERY_S)
+        _pause(session, ref, deadline)
+
+
+def _pause(session: Session, ref: str, deadline: datetime | None) -> None:
+    """Wait for the next look. Raises Failure 20 when there is no time for one."""
+    if deadline is not None and session.world.clock.now() >= deadline:
+        message = f"The time to watch is over; the rollout {ref} goes on."
+        raise Failure(message, Exit.STILL_RUNNING, f"rollout watch {ref}")
+    session.world.sleep(EVERY_S)
 
 
 def _events(session: Session, rollout_id: str, after: int) -> Iterator[dict[str, Any]]:

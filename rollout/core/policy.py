@@ -254,7 +254,7 @@ class Policy(Strict):
                 f"keep {LEAST_HOLDBACK} % or more"
             )
         for index, stage in enumerate(self.stages):
-            wrong += _whole_way(index, stage.steps or self.steps, self.holdback)
+            wrong += _whole_way(index, stage.steps or self.steps, self.holdback, self.judging.warmup)
         if wrong:
             raise ValueError("\n".join(wrong))  # one line for each place, which config.py takes apart
         return self
@@ -269,7 +269,7 @@ def _doubled(named: list[tuple[str, str]]) -> Iterator[str]:
         seen.add(name)
 
 
-def _whole_way(index: int, steps: tuple[Step, ...], holdback: float) -> Iterator[str]:
+def _whole_way(index: int, steps: tuple[Step, ...], holdback: float, warmup: float) -> Iterator[str]:
     """Why a stage would never be judged, never rise, or never reach its region as a whole."""
     weights = [step.set_weight for step in steps if step.set_weight is not None]
     full = 100 - holdback
@@ -285,5 +285,7 @@ def _whole_way(index: int, steps: tuple[Step, ...], holdback: float) -> Iterator
     kinds = ["weight" if step.set_weight is not None else "bake" if step.bake else "" for step in steps]
     if weights and "bake" not in kinds[len(kinds) - kinds[::-1].index("weight") :]:
         yield f"stages.{index}: ends without a bake at its full weight; add one after the last set_weight"
+    if any(step.bake and step.bake.max <= warmup for step in steps):
+        yield f"stages.{index}: has a bake that ends before the warm-up of {warmup:g} s, so nothing is judged"
     if steps and steps[0].bake is not None and weights:
         yield f"stages.{index}: begins with a bake before anything runs there"

@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from rollout.core.errors import StoreError
 from rollout.store.faults import code_of, is_busy_code, store_error
@@ -28,6 +28,7 @@ APPLICATION_ID = 0x524F4C4C  # "ROLL"; SQLite keeps it in the file's header
 BUSY_S = 5.0  # how long a statement waits for another connection's lock
 FIXED = (3, 51, 3)  # the first SQLite without the WAL-reset bug
 _TRIES = 10
+_TRIED = 262_144  # bytes
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +71,18 @@ def open_database(url: str, *, busy_s: float = BUSY_S, module: ModuleType | None
         sqlite_version=chosen.sqlite_version,
         journal=journal,
     )
+
+
+def prove_writable(database: Database) -> None:
+    """Write a little and take it back. Raises StoreError when the file cannot grow or be written."""
+    try:
+        with database.write.connect() as conn, conn.begin() as transaction:
+            conn.exec_driver_sql("PRAGMA cache_size=8")  # pages: what is more goes to the disk at once
+            conn.exec_driver_sql("CREATE TABLE written_to_try (content BLOB)")
+            conn.exec_driver_sql(f"INSERT INTO written_to_try VALUES (zeroblob({_TRIED}))")
+            transaction.rollback()
+    except DBAPIError as error:
+        raise store_error(database.path, error.orig or error) from error
 
 
 def sqlite_module() -> ModuleType:

@@ -135,10 +135,6 @@ class SqlStore(Store):
         """Record what somebody wants and make its rollout due. Raises NotFound; Conflict for a known id."""
         await self._write(rollouts.ask, intent)
 
-    async def wake(self, rollout_id: str, at: datetime) -> None:
-        """Due no later than `at`. Raises NotFound."""
-        await self._write(rollouts.wake, rollout_id, at)
-
     async def events(
         self,
         *,

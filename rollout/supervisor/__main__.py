@@ -6,6 +6,7 @@ Exit code 3: another supervisor lives in DIR.
 
 import argparse
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -50,11 +51,15 @@ class RegionKeeper:
         """A full disk ends no process: the status grows stale, and a deployer says so."""
         try:
             self._tick()
-            self._trouble = ""
         except OSError as error:
-            if str(error) != self._trouble:
-                say(f"cannot go on, trying again: {error}")
-            self._trouble = str(error)
+            trouble = explained(error, self._directory)
+            if trouble != self._trouble:
+                say(f"cannot go on: {trouble}")
+            self._trouble = trouble
+        else:
+            if self._trouble:
+                say("goes on again")
+            self._trouble = ""
 
     def _tick(self) -> None:
         for directory in self._directory.iterdir():
@@ -82,6 +87,14 @@ class RegionKeeper:
         ended = life.end_leftovers(before) if before else 0
         if ended:
             say(f"ended {ended} processes that an earlier supervisor left behind")
+
+
+def explained(error: OSError, directory: Path) -> str:
+    """Which file, what is wrong with it, and what mends it."""
+    path, why = error.filename or directory, error.strerror or type(error).__name__
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    mend = "Free space on its disk" if full else "Give this user the right to read and write it"
+    return f"{path} cannot be used: {why}. {mend}; it is tried again every {TICK_S:g} s, and what runs stays."
 
 
 def say(text: str) -> None:

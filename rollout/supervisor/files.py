@@ -14,6 +14,8 @@ DIR/{service}/evidence/        copies of logs and exits, the newest 20
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -168,16 +170,26 @@ def private(directory: Path) -> Path:
 def write(path: Path, content: BaseModel) -> None:
     """Replace a file in one step, durable: a reader sees the old or the new one, also after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(content.model_dump_json(indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
+    with _naming(path):
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(content.model_dump_json(indent=1))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An OSError names the file, which the system leaves out when a disk is full."""
     try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read(path: Path, kind: type[M]) -> M | None:
@@ -193,10 +205,11 @@ def read(path: Path, kind: type[M]) -> M | None:
 
 def append(path: Path, data: bytes) -> None:
     """Add to a log that never grows beyond twice BOUND."""
-    if path.exists() and path.stat().st_size + len(data) > BOUND:
-        path.replace(path.with_name(path.name + ".1"))
-    with path.open("ab") as file:
-        file.write(data)
+    with _naming(path):
+        if path.exists() and path.stat().st_size + len(data) > BOUND:
+            path.replace(path.with_name(path.name + ".1"))
+        with path.open("ab") as file:
+            file.write(data)
 
 
 def tail(path: Path, size: int = 65_536) -> bytes:
@@ -210,7 +223,12 @@ def tail(path: Path, size: int = 65_536) -> bytes:
 
 def last_lines(path: Path, count: int = 10) -> tuple[str, ...]:
     """The last lines of a log."""
-    return tuple(tail(path).decode(errors="replace").splitlines()[-count:])
+    return lines(tail(path), count)
+
+
+def lines(data: bytes, count: int = 10) -> tuple[str, ...]:
+    """The last lines of what was written."""
+    return tuple(data.decode(errors="replace").splitlines()[-count:])
 
 
 def file_name(key: str) -> str:

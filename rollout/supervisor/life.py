@@ -18,6 +18,7 @@ import psutil
 from rollout.supervisor import files, probe
 from rollout.supervisor.files import Child, Exit, Launch
 
+WORDS = 8_192  # bytes
 GRACE_S = 3.0  # between asking a process to end and killing it
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -52,6 +53,7 @@ class Life:
         self.url = f"http://127.0.0.1:{port}"
         self.started_at = at
         self.answers: str | None = None
+        self.words = b""  # the last that it wrote itself; the log also has those before it
         self._process = process
         self._began = time.monotonic()
         self._log = asyncio.create_task(self._keep_output())
@@ -137,6 +139,7 @@ class Life:
         output = self._process.stdout
         assert output is not None, "started with a pipe"
         while data := await output.read(65_536):
+            self.words = (self.words + data)[-WORDS:]
             with suppress(OSError):  # a full disk costs the log, not the process that writes it
                 files.append(self.place.log, data)
 

@@ -38,6 +38,7 @@ class Slot:
         self.restarts = restarts
         self.wish: Wish | None = None
         self.life: Life | None = None
+        self._newest: Life | None = None  # also after its end
         self.healthy = False
         self.proved = False
         self._http = http
@@ -85,12 +86,16 @@ class Slot:
             reason = f"is something else: {self._trouble}"
         else:
             return None
+        words = self._words()
+        silent = "" if words or self._newest is None else "; it wrote nothing"
         return Failure(
-            slot=self.place.slot,
-            version=self.wish.version,
-            reason=reason,
-            last_lines=files.last_lines(self.place.log),
+            slot=self.place.slot, version=self.wish.version, reason=reason + silent, last_lines=words
         )
+
+    def _words(self) -> tuple[str, ...]:
+        """The last lines of the newest process that was started for what is wanted."""
+        newest = self._newest
+        return files.lines(newest.words) if newest and newest.wish == self.wish else ()
 
     def status(self) -> InstanceStatus | None:
         """What there is to say of this slot; None before anything was wanted here."""
@@ -118,9 +123,10 @@ class Slot:
             try:
                 life = await Life.start(self.wish, self.place, self._clock.now())
             except OSError as error:
+                self._newest = None
                 await self._not_started(f"the command cannot be run: {error}")
                 continue
-            self.life, self._started_at = life, life.started_at
+            self.life, self._newest, self._started_at = life, life, life.started_at
             await self._watch(life)
             await self._end(life)
 

@@ -37,7 +37,7 @@ def plan() -> Plan:
         "apiVersion": "rollout/v1",
         "name": "p",
         "holdback": 1,
-        "stages": [{"regions": ["R1"], "steps": [{"set_weight": 99}, {"bake": "1m"}]}],
+        "stages": [{"regions": ["R1"], "steps": [{"set_weight": 99}, {"bake": "5m"}]}],
         "checks": [{"signal": name} for name in signals],
     }
     return compile_plan(Policy.model_validate(policy), {"R1": region}, signals)

@@ -92,7 +92,7 @@ async def test_harm_in_the_watch_rolls_back_all_three_at_once(make_world: MakeWo
 
 
 async def test_a_hard_guard_acts_during_the_warm_up_too(make_world: MakeWorld) -> None:
-    warming = {"judging": {"interval": "1s", "warmup": "60s"}}
+    warming = {"judging": {"interval": "1s", "warmup": "60s"}, "steps": [{"set_weight": 75}, {"bake": "90s"}]}
     world = make_world({**QUICK, **warming, "guards": {"success": {"below": 50, "for": "5s"}}})
     rollout_id = await world.given_baking("1.2.0")
     world.given_harm("R3", "1.2.0", BROKEN)

@@ -201,22 +201,18 @@ async def test_asking_makes_a_rollout_due_and_never_later_than_it_was(store: Sql
     await add(store, next_due_at=at(100))
     await store.ask(intent(at=at(5)))
     assert await store.due(at(5), 10) == ("ro_01",)
-    await store.wake("ro_01", at(50))
-    assert await store.due(at(5), 10) == ("ro_01",)
 
 
-async def test_waking_wakes_a_rollout_that_wanted_nothing(store: SqlStore) -> None:
+async def test_asking_wakes_a_rollout_that_wanted_nothing(store: SqlStore) -> None:
     await add(store, next_due_at=None)
-    await store.wake("ro_01", at(3))
+    await store.ask(intent(at=at(3)))
     assert await store.due(at(2), 10) == ()
     assert await store.due(at(3), 10) == ("ro_01",)
 
 
-async def test_asking_and_waking_need_a_rollout(store: SqlStore) -> None:
+async def test_asking_needs_a_rollout(store: SqlStore) -> None:
     with pytest.raises(NotFound):
         await store.ask(intent(rollout_id="ro_99"))
-    with pytest.raises(NotFound):
-        await store.wake("ro_99", T0)
 
 
 async def test_the_same_intent_cannot_be_recorded_twice(store: SqlStore) -> None:

@@ -1,0 +1,68 @@
+"""What a rollout under way does next, and when: the step after each bake. Nothing here reads the store."""
+
+from datetime import datetime, timedelta
+
+from rollout.core.model import Judgement, RegionPhase, RegionRollout, SignalKind, VerdictKind
+from rollout.core.plan import Plan, PlanStep, SetWeight
+from rollout.core.policy import Bake
+from rollout.ports import Case
+from rollout.sight import figure, step_words
+from rollout.views import Next
+
+
+def next_in_stage(case: Case, judgement: Judgement, now: datetime) -> Next:
+    """The next thing in the present stage: a reading that is awaited, else the bake that ends first."""
+    stage = case.plan.stages[case.rollout.stage]
+    here = [region for region in case.rollout.regions if region.stage == case.rollout.stage]
+    for region in here:
+        if region.phase is RegionPhase.DEPLOYING:
+            return Next(what=f"{region.region} is read back at {region.weight} %, then baked")
+    baking = [
+        _after_bake(case.plan, region, stage.steps, judgement, now)
+        for region in here
+        if region.phase is RegionPhase.BAKING
+    ]
+    if not baking:
+        return Next(what=f"Then {', '.join(r.region for r in here if r.phase is RegionPhase.PENDING)}")
+    return min(baking, key=lambda found: (found.at is None, found.at or now))
+
+
+def _after_bake(
+    plan: Plan, region: RegionRollout, steps: tuple[PlanStep, ...], judgement: Judgement, now: datetime
+) -> Next:
+    bake = steps[region.step] if region.step < len(steps) else None
+    if not isinstance(bake, Bake):
+        return Next(what=_step(region, bake))
+    follows = _step(region, steps[region.step + 1] if region.step + 1 < len(steps) else None)
+    if region.bake_started_at is None:
+        return Next(what=f"{region.region} bakes, then {follows}")
+    ends = region.bake_started_at + timedelta(seconds=bake.max)
+    if ends > now:
+        proven = " once harm is ruled out, held otherwise" if bake.until == "pass" else ""
+        return Next(what=f"{follows}{proven}", at=ends)
+    missing = _missing(plan, region.region, judgement)
+    if not missing:
+        return Next(what=follows)
+    return Next(
+        what=f"{region.region} waits for {missing}; held otherwise",
+        at=ends + timedelta(seconds=plan.deadlines.blind),
+    )
+
+
+def _step(region: RegionRollout, step: PlanStep | None) -> str:
+    """What a step does to a region: "R3 rises to 75 %", "R3 passes"."""
+    if step is None:
+        return f"{region.region} passes"
+    if isinstance(step, SetWeight):
+        return f"{region.region} {'rises' if step.weight > region.weight else 'goes'} to {step.weight} %"
+    return f"{region.region}: {step_words(step)}"
+
+
+def _missing(plan: Plan, region: str, judgement: Judgement) -> str:
+    """What keeps a bake from ending after its time: requests, or data; empty while neither lacks."""
+    verdicts = judgement.of(region)
+    if not verdicts or any(v.kind is VerdictKind.NO_DATA for v in verdicts):
+        return "data"
+    ratios = (v.seen for v in verdicts if plan.signals[v.signal].kind is SignalKind.RATIO)
+    more = plan.judging.min_requests - min(ratios, default=plan.judging.min_requests)
+    return f"{figure(more, 3)} more requests" if more > 0 else ""
