@@ -414,8 +414,6 @@ def possible_intents(rollout: Rollout, *, obligations: Sequence[Obligation] = ()
     verbs = []
     if rollout.phase is Phase.AWAITING_APPROVAL:
         verbs.append("approve")
-    if _may_reject(rollout):
-        verbs.append("reject")
     if Trigger.HOLD in row:
         verbs.append("hold")
     if Trigger.RESUME in row:
@@ -424,4 +422,6 @@ def possible_intents(rollout: Rollout, *, obligations: Sequence[Obligation] = ()
         verbs.append("rollback")
     if not rollout.touched and Trigger.CANCEL in row:
         verbs.append("cancel")
+    if _may_reject(rollout):
+        verbs.append("reject")
     return tuple(verbs)

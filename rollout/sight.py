@@ -98,4 +98,5 @@ def _rise_words(plan: Plan, name: str, flow: Flow, seen: float, share: float, wa
         return f"{signal.title}: ×{figure(rise, 2)} from {figure(seen, 3)} {unit}"
     needed = exposure_to_rule_out(flow.rate, wanted, share)
     time = say.span(needed / max(flow.per_s * share, 1e-12))
-    return f"{signal.title}: none from {figure(seen, 3)} {unit}; ×{wanted:g} takes {time}; guards and watch cover it"
+    carried = f"{figure(seen, 3)} {unit}"
+    return f"{signal.title}: none from {carried}; ×{wanted:g} takes {time}; guards and watch cover it"

@@ -1,12 +1,13 @@
 """What a rollout under way does next, and when: the step after each bake. Nothing here reads the store."""
 
+import math
 from datetime import datetime, timedelta
 
 from rollout.core.model import Judgement, RegionPhase, RegionRollout, SignalKind, VerdictKind
 from rollout.core.plan import Plan, PlanStep, SetWeight
 from rollout.core.policy import Bake
 from rollout.ports import Case
-from rollout.sight import figure, step_words
+from rollout.sight import step_words
 from rollout.views import Next
 
 
@@ -64,5 +65,5 @@ def _missing(plan: Plan, region: str, judgement: Judgement) -> str:
     if not verdicts or any(v.kind is VerdictKind.NO_DATA for v in verdicts):
         return "data"
     ratios = (v.seen for v in verdicts if plan.signals[v.signal].kind is SignalKind.RATIO)
-    more = plan.judging.min_requests - min(ratios, default=plan.judging.min_requests)
-    return f"{figure(more, 3)} more requests" if more > 0 else ""
+    more = math.ceil(plan.judging.min_requests - min(ratios, default=plan.judging.min_requests))
+    return f"{more:,} more request{'' if more == 1 else 's'}" if more > 0 else ""

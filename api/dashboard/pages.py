@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi import APIRouter, Cookie, Depends, Form, Query, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.responses import Response
@@ -31,6 +31,8 @@ from rollout.core.model import Phase
 from rollout.ports import Token
 from rollout.views import RolloutView
 
+ASKED_COOKIE = "rollout_asked"  # the verb that this browser has just sent; a link cannot claim one
+ASKED_S = 60
 EVENTS_MOST = 500  # of the timeline at once, the newest
 HOLD_CHOICES = (
     (0, "until somebody resumes it"),
@@ -111,10 +113,10 @@ async def rollout(
     rollout_id: RolloutId,
     reads: ReadsDep,
     token: TokenDep,
-    asked: str = "",
+    asked: Annotated[str, Cookie(alias=ASKED_COOKIE)] = "",
     before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
 ) -> Response:
-    """One rollout. `asked` names the verb just sent from here, `before` the event that older ones end at."""
+    """One rollout. `asked` is the verb this browser just sent, `before` the event that older ones end at."""
     view = await reads.rollout(rollout_id)
     events = await reads.newest_events(view.id, before=before, limit=EVENTS_MOST)
     return render(
@@ -193,9 +195,25 @@ def _does(verb: Verb) -> Handler:
             await verb.act(controller.commands, view.id, actor, sent)
         except (Conflict, NotAllowed) as error:
             return _confirm(request, view, token, verb, form, status_of(error), "Not done.", str(error))
-        return RedirectResponse(f"/rollouts/{view.id}?asked={verb.name}", 303)
+        return _recorded(request, view, verb)
 
     return do
+
+
+def _recorded(request: Request, view: RolloutView, verb: Verb) -> Response:
+    """Back to the rollout, which says for a minute what was recorded."""
+    path = f"/rollouts/{view.id}"
+    answer = RedirectResponse(path, 303)
+    answer.set_cookie(
+        ASKED_COOKIE,
+        verb.name,
+        max_age=ASKED_S,
+        path=path,
+        httponly=True,
+        samesite="strict",
+        secure=not _loopback_http(request),
+    )
+    return answer
 
 
 _STALE = "Nothing was done. Below is how it stands now; look again, and send it again if it is still right."

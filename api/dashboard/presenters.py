@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from api.dashboard import marks
 from api.dashboard.marks import Mark
 from rollout.core.model import FINISHED, Obligation, ObligationKind, ObligationState, Phase, RegionPhase
-from rollout.core.reason import span
+from rollout.core.reason import odds, span
+from rollout.sight import figure
 from rollout.views import CheckView, Exposure, Fleet, RegionView, RolloutView, RunningView
 
 _STRENGTHS = ((1.0, "enough to act"), (0.6, "strong"), (0.25, "some"), (0.05, "weak"))
@@ -200,7 +201,7 @@ def ratio(check: CheckView) -> str:
     """`×2.1` of the baseline, where both are known."""
     if check.value is None or not check.baseline:
         return ""
-    return f"×{check.value / check.baseline:.2g}"
+    return f"×{figure(check.value / check.baseline, 2)}"
 
 
 def evidence(check: CheckView) -> Bar | None:
@@ -209,8 +210,8 @@ def evidence(check: CheckView) -> Bar | None:
         return None
     part = check.log_e / check.acts_at
     word = next((word for least, word in _STRENGTHS if part >= least), "none")
-    numbers = f"e^{check.log_e:.1f}, acts at e^{check.acts_at:.1f}"
-    return Bar(min(max(check.log_e, 0.0), check.acts_at), check.acts_at, f"of harm: {word} ({numbers})")
+    words = f"of harm {odds(check.log_e)}: {word}; acts alone at {odds(check.acts_at)}"
+    return Bar(min(max(check.log_e, 0.0), check.acts_at), check.acts_at, words)
 
 
 def tiles(view: RolloutView) -> Mapping[str, tuple[Tile, ...]]:
@@ -265,7 +266,9 @@ def matrix(fleet: Fleet) -> tuple[tuple[tuple[str, str], ...], tuple[MatrixRow, 
 
 
 def versions(running: Mapping[str, int]) -> str:
-    """`3 × 1.1.0, 1 × 1.2.0`; one version alone goes without its number."""
+    """`3 × 1.1.0, 1 × 1.2.0`; one version alone goes without its number, none is `0 instances`."""
+    if not running:
+        return "0 instances"
     if len(running) == 1:
         return next(iter(running))
     return ", ".join(f"{count} × {version}" for version, count in sorted(running.items()))

@@ -1,6 +1,7 @@
-"""The verb doctor: one line for each thing that has to work, with what mends it. Changes nothing."""
+"""The verb doctor: one line for each thing that has to work, with what mends it. Leaves all as it was."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
@@ -22,6 +23,7 @@ from rollout.store.migrations import versions
 
 SKEW_S = 5.0  # more between two clocks makes samples look old
 WITHIN_S = 15.0  # for one region to answer
+ROOM = 1_000_000  # bytes; with less the disk of the database is full
 _FILE = "sqlite:///"
 Declared = Mapping[str, tuple[str, ...]]  # service → its regions; none is every region
 _SIGNS = {"pass": ("✔", "green"), "fail": ("✖", "red"), "skip": ("–", "dim")}
@@ -64,8 +66,8 @@ async def _checks(session: Session) -> AsyncIterator[Check]:
             for region in sorted(configuration.regions.values(), key=lambda r: r.order):
                 look = _Region(region, declared, configuration.signals, plugins, session.world.clock)
                 mend = f"see that what it names runs, and {region.name} in {session.settings.config}"
-                kind = region.deployer.kind
-                deployer = await _told(f"{region.name} deployer {kind}", look.deployer, f"{mend}/regions.yaml")
+                name = f"{region.name} deployer {region.deployer.kind}"
+                deployer = await _told(name, look.deployer, f"{mend}/regions.yaml")
                 yield deployer
                 source = f"{region.name} source {region.source.kind}"
                 if deployer.state == "pass":
@@ -122,8 +124,8 @@ class _Region:
         message = f"{service} is declared for {name}, whose deployer does not know it; known: {known}"
         fix = (
             f"in regions.yaml, under {name}, deployer, options, services, add: "
-            f"{service}: {{command: [...], instances: 1}}; or leave {name} out: rollout service put {service} "
-            "--region (each region that it runs in)"
+            f"{service}: {{command: [...], instances: 1}}; or leave {name} out: "
+            f"rollout service put {service} --region (each region that it runs in)"
         )
         return Failure(message, Exit.UNEXPECTED, fix)
 
@@ -185,13 +187,20 @@ def _database(session: Session) -> Check:
         finally:
             database.close()
     except RolloutError as error:
-        return Check(name="database", state="fail", message=str(error))  # which says what mends it
+        return Check(name="database", state="fail", message=str(error), fix=_room(url))
     said = f"{database.path}: schema {present}, SQLite {database.sqlite_version}, journal {database.journal}"
     if present != newest:
         newer = (present or "") > (newest or "")  # revisions are numbers of four digits
         fix = "install the newer version of this program, which wrote it" if newer else "rollout db upgrade"
         return Check(name="database", state="fail", message=f"{said}; this program needs {newest}", fix=fix)
     return Check(name="database", state="pass", message=said)
+
+
+def _room(url: str) -> str:
+    """What to do when the database's disk is full, which SQLite often calls an I/O error; else nothing."""
+    path = Path(url.removeprefix(_FILE)).parent
+    free = shutil.disk_usage(path).free if url.startswith(_FILE) and path.exists() else ROOM
+    return f"free space on the disk of {path}: {free:,} bytes are left" if free < ROOM else ""
 
 
 def _server(session: Session) -> tuple[Declared, list[Check]]:

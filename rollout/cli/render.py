@@ -65,7 +65,7 @@ def headline(view: View) -> Text:
 
 
 def event(row: View, now: datetime) -> Text:
-    """One line of history: time, with its date when that is not the day of `now`; sign, place, move, reason."""
+    """One line of history: time, with its date when not of the day of `now`; sign, place, move, reason."""
     sign, style = sign_of(row["to_phase"])
     place = f"{row['region']} " if row.get("region") else ""
     moves = [phase for phase in (row["from_phase"], row["to_phase"]) if phase]

@@ -38,7 +38,7 @@ def _after_adopt(session: Session, service: str) -> str:
     waiting = [view for view in held if "resume" in view["possible"]]
     return (
         "\n".join(
-            f"{view['sentence']} To let it go on: rollout resume {view['id']} --reason \"…\""
+            f'{view["sentence"]} To let it go on: rollout resume {view["id"]} --reason "…"'
             for view in reversed(waiting)
         )
         or f"Now a release can be started: rollout start {service} VERSION"

@@ -28,7 +28,6 @@ APPLICATION_ID = 0x524F4C4C  # "ROLL"; SQLite keeps it in the file's header
 BUSY_S = 5.0  # how long a statement waits for another connection's lock
 FIXED = (3, 51, 3)  # the first SQLite without the WAL-reset bug
 _TRIES = 10
-_TRIED = 262_144  # bytes
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +78,7 @@ def prove_writable(database: Database) -> None:
         with database.write.connect() as conn, conn.begin() as transaction:
             conn.exec_driver_sql("PRAGMA cache_size=8")  # pages: what is more goes to the disk at once
             conn.exec_driver_sql("CREATE TABLE written_to_try (content BLOB)")
-            conn.exec_driver_sql(f"INSERT INTO written_to_try VALUES (zeroblob({_TRIED}))")
+            conn.exec_driver_sql("INSERT INTO written_to_try VALUES (zeroblob(262144))")
             transaction.rollback()
     except DBAPIError as error:
         raise store_error(database.path, error.orig or error) from error

@@ -1,6 +1,8 @@
 """doctor: one line each, a fix for each failure, also without a server."""
 
 import json
+import shutil
+import sqlite3
 from collections.abc import Callable
 from email.utils import format_datetime
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from rollout.cli import doctor
+from rollout.store.engine import Database, prove_writable
 from rollout.testing import ManualClock
 from tests.cli.conftest import Ran, StandIn, problem
 from tests.cli.views import service
@@ -39,6 +43,7 @@ def test_each_region_without_a_supervisor_fails_with_the_command_that_starts_it(
         check = found[f"{name} deployer process"]
         assert check["state"] == "fail"
         assert "python -m rollout.supervisor --directory" in check["message"]
+        assert f"{name} in " in check["fix"]
         assert found[f"{name} source scrape"]["state"] == "skip"
 
 
@@ -96,6 +101,48 @@ def test_a_configuration_that_cannot_be_used_fails_with_each_place(
     check = checks(run)["configuration"]
     assert check["state"] == "fail"
     assert "regions.yaml" in check["message"]
+
+
+def test_a_service_that_a_deployer_does_not_know_has_the_line_that_mends_it(
+    run: Run, server: StandIn
+) -> None:
+    unknown = service() | {"name": "billing", "regions": ["R1"]}
+    server.answers["GET /v1/services"] = {"items": [unknown]}
+    found = checks(run)
+    assert "known: mail-sender" in found["R1 deployer process"]["message"]
+    assert "add: billing: {command:" in found["R1 deployer process"]["fix"]
+    assert "billing" not in found["R3 deployer process"]["message"]
+
+
+@pytest.mark.real
+def test_a_disk_without_room_is_a_failed_database(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert run("db", "upgrade").code == 0
+
+    def full(database: Database) -> None:
+        with database.write.connect() as conn:
+            (pages,) = conn.exec_driver_sql("PRAGMA page_count").one()
+            conn.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+        prove_writable(database)
+
+    usage = shutil.disk_usage(tmp_path)._replace(free=4096)
+    monkeypatch.setattr(doctor, "prove_writable", full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    check = checks(run)["database"]
+    assert check["state"] == "fail"
+    assert "the disk is full" in check["message"]
+    assert check["fix"] == f"free space on the disk of {tmp_path}: 4,096 bytes are left"
+
+
+@pytest.mark.real
+def test_the_try_leaves_nothing_in_the_database(run: Run, tmp_path: Path) -> None:
+    assert run("db", "upgrade").code == 0
+    assert checks(run)["database"]["state"] == "pass"
+    connection = sqlite3.connect(tmp_path / "rollout.db")
+    tables = connection.execute("select name from sqlite_master where name like 'written%'").fetchall()
+    connection.close()
+    assert tables == []
 
 
 @pytest.mark.real

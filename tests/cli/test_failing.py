@@ -48,7 +48,59 @@ def test_a_problem_names_each_wrong_place(run: Run, server: StandIn) -> None:
     wrong = [{"pointer": "/version", "detail": "must not be empty"}]
     server.answers["POST /v1/rollouts"] = problem(422, "invalid-input", "1 place is wrong.", wrong)
     ran = run("start", "mail-sender", "1.2.0")
-    assert "/version: must not be empty" in ran.err
+    assert "\nversion: must not be empty\n" in ran.err
+    assert ran.err.endswith("try: rollout start --help\n")
+
+
+def test_words_for_programs_are_not_shown_to_people(run: Run, server: StandIn) -> None:
+    detail = "2 places in the request cannot be accepted; nothing was changed. Mend what `errors` names."
+    wrong = [{"pointer": "{name}", "detail": "is odd"}, {"pointer": "?limit", "detail": "is big"}]
+    server.answers["GET /v1/services/X"] = problem(422, "invalid-input", detail, wrong)
+    ran = run("service", "show", "X")
+    assert ran.err.startswith(
+        "✖ 2 places in the request cannot be accepted; nothing was changed.\nname: is odd\nlimit: is big\n"
+    )
+
+
+def test_a_version_that_was_rolled_back_names_the_start_with_override(run: Run, server: StandIn) -> None:
+    server.answers["POST /v1/rollouts"] = problem(409, "version-rolled-back", "It was rolled back by ro_A.")
+    ran = run("start", "mail-sender", "1.2.0", "--policy", "careful", "--change-url", "https://x/?a=1&b=2")
+    assert ran.code == 2
+    assert ran.err.endswith(
+        "try: rollout start mail-sender 1.2.0 --change-url 'https://x/?a=1&b=2' --policy careful "
+        '--override "why it may start again" (an admin)\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "then"),
+    [
+        ("policy", "rollout policy show"),
+        ("service", "rollout service list"),
+        ("rollout", "rollout list"),
+    ],
+)
+def test_what_is_unknown_names_the_list_of_its_kind(run: Run, server: StandIn, kind: str, then: str) -> None:
+    server.answers["POST /v1/rollouts"] = problem(404, "not-found", f"There is no {kind} 'x'.")
+    ran = run("start", "x", "1.2.0")
+    assert (ran.code, ran.err.splitlines()[-1]) == (31, f"  try: {then}")
+    assert ("rollout service put x --policy standard" in ran.err) == (kind == "service")
+
+
+def test_an_argument_that_is_no_text_is_2_and_shown(run: Run, server: StandIn) -> None:
+    ran = run("start", "mail-sender", "\udcff")
+    assert (ran.code, server.asked) == (2, [])
+    assert ran.err == "✖ The argument '\\xff' is not UTF-8; nothing was sent.\n  try: write it in UTF-8\n"
+
+
+def test_a_token_that_cannot_be_sent_is_2_and_not_shown(
+    run: Run, server: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROLLOUT_TOKEN", "rot_geheimß")
+    ran = run("list")
+    assert (ran.code, server.asked) == (2, [])
+    assert "ROLLOUT_TOKEN" in ran.err
+    assert "geheim" not in ran.err
 
 
 def test_a_fault_of_the_server_shows_its_trace_id(run: Run, server: StandIn) -> None:

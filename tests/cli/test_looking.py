@@ -135,3 +135,4 @@ def test_an_id_of_two_rollouts_is_refused_with_what_the_server_says(run: Run, se
     ran = run("status", "ro_0")
     assert ran.code == 2
     assert "More than one begins" in ran.err
+    assert ran.err.endswith("try: rollout list\n")

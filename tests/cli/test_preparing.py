@@ -1,13 +1,14 @@
 """start, plan, adopt, service, policy, token, whoami, version and db: what is sent and what is shown."""
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Ran, StandIn
-from tests.cli.views import ID, plan, running, service, view
+from tests.cli.views import ID, at, held, plan, rolled_back, running, service, view
 
 Run = Callable[..., Ran]
 SERVICE = "GET /v1/services/mail-sender"
@@ -39,9 +40,39 @@ def test_a_plan_starts_nothing(run: Run, server: StandIn, argv: tuple[str, ...])
 def test_adopt_shows_what_can_be_gone_back_to(run: Run, server: StandIn) -> None:
     server.answers["POST /v1/services/mail-sender/adopt"] = {"items": []}
     server.answers[f"{SERVICE}/regions"] = {"items": [running()]}
+    server.answers["GET /v1/rollouts"] = {"items": []}
     ran = run("adopt", "mail-sender", "--reason", "runs for months", "--region", "R3")
     assert server.body(0) == {"reason": "runs for months", "regions": ["R3"]}
     assert ran.out.splitlines()[1].split() == ["R3", "4", "×", "1.1.0", "1.1.0", "–", "–"]
+    assert ran.err == "Now a release can be started: rollout start mail-sender VERSION\n"
+
+
+def test_adopt_names_the_held_rollouts_that_can_go_on_now(run: Run, server: StandIn) -> None:
+    server.answers["POST /v1/services/mail-sender/adopt"] = {"items": []}
+    server.answers[f"{SERVICE}/regions"] = {"items": [running()]}
+    server.answers["GET /v1/rollouts"] = {"items": [held()]}
+    ran = run("adopt", "mail-sender", "--reason", "runs for months")
+    assert dict(server.asked[-1].url.params) == {"service": "mail-sender", "phase": "held"}
+    assert ran.err == f'mail-sender 1.2.0 is held. To let it go on: rollout resume {ID} --reason "…"\n'
+
+
+def test_a_region_without_a_known_good_names_the_whole_command(run: Run, server: StandIn) -> None:
+    server.answers[SERVICE] = service()
+    server.answers[f"{SERVICE}/regions"] = {"items": [running() | {"known_good": []}]}
+    assert 'rollout adopt mail-sender --reason "…"' in run("service", "show", "mail-sender").out
+
+
+def test_service_show_names_the_older_rollouts_that_a_rollback_stopped(run: Run, server: StandIn) -> None:
+    stopped = {"stopped_by": "ro_Z", "stopped_at": at(60).isoformat()}
+    server.answers[SERVICE] = service() | stopped
+    server.answers[f"{SERVICE}/regions"] = {"items": [running()]}
+    newer, ended = view(id="ro_N", created_at=at(61)), rolled_back(id="ro_E")
+    server.answers["GET /v1/rollouts"] = {"items": [newer, ended]}
+    assert run("service", "show", "mail-sender").err == ""
+    server.answers["GET /v1/rollouts"] = {"items": [newer, held(), ended]}
+    assert run("service", "show", "mail-sender").err == (
+        f"! ro_Z was rolled back, so the older {ID} (1.2.0) waits for a person: rollout why {ID}\n"
+    )
 
 
 def test_a_new_service_needs_a_policy(run: Run, server: StandIn) -> None:
@@ -157,13 +188,32 @@ def test_db_upgrade_makes_the_database_and_can_be_repeated(run: Run, tmp_path: P
 
 
 @pytest.mark.real
+def test_a_database_of_a_newer_program_says_to_upgrade_this_one(run: Run, tmp_path: Path) -> None:
+    assert run("db", "upgrade").code == 0
+    connection = sqlite3.connect(tmp_path / "rollout.db")
+    with connection:
+        connection.execute("update alembic_version set version_num = '9999'")
+    connection.close()
+    ran = run("db", "upgrade")
+    assert ran.code == 2
+    assert "install the newer program" in ran.err
+    assert "doctor" not in ran.err
+    (check,) = (c for c in json.loads(run("doctor", "--json").out)["checks"] if c["name"] == "database")
+    assert (check["state"], check["fix"]) == (
+        "fail",
+        "install the newer version of this program, which wrote it",
+    )
+
+
+@pytest.mark.real
 def test_a_database_of_another_program_is_2(run: Run, tmp_path: Path) -> None:
     (tmp_path / "rollout.db").write_bytes(
         b"no database at all, but long enough to be read as a file header" * 20
     )
     ran = run("db", "upgrade")
     assert ran.code == 2
-    assert ran.err.endswith("try: rollout doctor\n")
+    assert "is not a database" in ran.err
+    assert ran.err.endswith("try: mend that, then: rollout db upgrade\n")
 
 
 def test_whoami_says_role_and_end(run: Run, server: StandIn) -> None:

@@ -6,7 +6,7 @@ from rollout.cli import render, render_plan
 from rollout.cli.session import console
 from rollout.core.model import Hold, Obligation, ObligationKind, ObligationState, Phase, VerdictKind
 from rollout.views import StageView
-from tests.cli.views import ID, at, baking, check, event, plan, rolled_back, view
+from tests.cli.views import ID, T0, at, baking, check, event, plan, rolled_back, view
 
 
 def drawn(renderable: object) -> list[str]:
@@ -82,21 +82,28 @@ def test_status_names_what_blocks_but_does_not_repeat_the_reason() -> None:
     assert blocked == ["  blocked  needs 1 more approval(s) from oncall"]
 
 
-def test_why_begins_with_reason_since_and_decision() -> None:
-    assert drawn(render.why(rolled_back()))[1:4] == [
+def test_why_begins_with_reason_since_decision_reach_and_next() -> None:
+    assert drawn(render.why(rolled_back()))[1:6] == [
         "  why      R3 failed requests 8.10 % against 0.20 % (×40.5) on holdback; since 18:24:00 UTC.",
         "  since    2026-11-21 18:24:00",
         "  decided  2026-11-21 18:25:00",
+        "  reach    R3; 5 % of users for 5 min, 1240 requests judged",
+        "  next     Nothing more will happen.",
     ]
 
 
 def test_an_event_is_one_line() -> None:
-    lines = drawn(render.event(event(7, "pending", "deploying", "25 % of R3 is ordered.")))
+    lines = drawn(render.event(event(7, "pending", "deploying", "25 % of R3 is ordered."), T0))
     assert lines == ["18:20:07 ◐ R3 pending → deploying  25 % of R3 is ordered."]
 
 
+def test_an_event_of_another_day_carries_its_date() -> None:
+    lines = drawn(render.event(event(7, "pending", "deploying", "25 % is ordered."), at(86400)))
+    assert lines == ["2026-11-21 18:20:07 ◐ R3 pending → deploying  25 % is ordered."]
+
+
 def test_an_event_that_moved_nothing_is_its_sentence_alone() -> None:
-    lines = drawn(render.event(event(7, "progressing", "progressing", "R3 passed; R1 is next.", None)))
+    lines = drawn(render.event(event(7, "progressing", "progressing", "R3 passed; R1 is next.", None), T0))
     assert lines == ["18:20:07 ◐ R3 passed; R1 is next."]
 
 
@@ -122,7 +129,7 @@ def test_what_is_owed_until_the_same_time_is_one_line() -> None:
     assert lines == ["  owed     watch in R3, R1 until 2026-11-21 19:20:00 UTC (open)"]
 
 
-def test_plan_has_clock_times_and_what_each_bake_detects() -> None:
+def test_plan_has_clock_times_and_what_each_bake_can_rule_out() -> None:
     assert drawn(render_plan.plan(plan())) == [
         (
             "Plan for mail-sender 1.2.0, policy standard@3. "
@@ -131,7 +138,7 @@ def test_plan_has_clock_times_and_what_each_bake_detects() -> None:
         "  R3, R1  back to 1.1.0, nothing",
         "    18:20  25 %",
         "    18:21  bake 6 h",
-        "           detects failed requests: ×2.1",
+        "           can rule out: failed requests: ×2.1",
         "    11-22 00:21  approval by 1",
         "  watched until 11-22 06:21",
         "  checks: failed requests, restarts",

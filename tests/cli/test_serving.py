@@ -80,7 +80,7 @@ def test_a_configuration_that_cannot_be_used_is_2_and_names_the_place(run: Run, 
     ran = run("serve", "--port", "0", "--config", str(tmp_path))
     assert ran.code == 2
     assert "regions.yaml" in ran.err
-    assert ran.err.endswith("try: rollout serve --help\n")
+    assert ran.err.endswith("try: mend what is named, then again: rollout serve\n")
 
 
 def test_a_database_that_is_not_ours_is_2_and_stays_untouched(run: Run, tmp_path: Path) -> None:

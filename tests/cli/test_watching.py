@@ -34,6 +34,7 @@ def _no_events(server: StandIn) -> None:
         (rolled_back(), 10),
         (rolled_back(outcome=Outcome.ABORTED), 10),
         (rolled_back(outcome=Outcome.REJECTED), 11),
+        (rolled_back(outcome=Outcome.SUPERSEDED), 13),
         (view(Phase.REJECTED), 11),
         (view(Phase.CANCELED), 12),
         (view(Phase.SUPERSEDED), 13),
@@ -125,6 +126,28 @@ def test_a_server_that_restarts_does_not_end_the_watch(run: Run, server: StandIn
     ran = run("watch", ID)
     assert ran.code == 0
     assert ran.err.count("cannot be reached") == 1
+
+
+def test_watching_until_attention_stops_whenever_a_person_is_needed(run: Run, server: StandIn) -> None:
+    server.answers[ONE] = [view(), view(), view(needs_person=True)]
+    assert run("watch", ID, "--until", "attention").code == 4
+    server.answers[ONE] = [view(), view(needs_person=True), view(Phase.SUCCEEDED)]
+    assert run("watch", ID).code == 0
+
+
+def test_a_server_that_is_away_at_the_first_look_is_waited_for(run: Run, server: StandIn) -> None:
+    away = httpx.ConnectError("Connection refused")
+    server.answers[ONE] = [away, away, view(), view(Phase.SUCCEEDED)]
+    ran = run("watch", ID)
+    assert ran.code == 0
+    assert ran.err.count("cannot be reached") == 1
+
+
+def test_a_first_look_ends_with_the_time_to_watch(run: Run, server: StandIn, clock: ManualClock) -> None:
+    before = clock.now()
+    server.answers[ONE] = httpx.ConnectError("Connection refused")
+    assert run("watch", ID, "--timeout", "20s").code == 20
+    assert (clock.now() - before).total_seconds() == 20
 
 
 def test_a_server_that_stays_away_ends_the_watch_with_40(

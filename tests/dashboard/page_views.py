@@ -151,7 +151,7 @@ _NEXT = {
     Phase.SUCCEEDED: Next(what="Watch ends", at=NOW + timedelta(hours=23)),
 }
 _BLOCKED = {
-    Phase.AWAITING_APPROVAL: ("needs 1 more approval(s) from release-managers",),
+    Phase.AWAITING_APPROVAL: ("needs 1 more approval from release-managers",),
     Phase.HELD: ("held by ann: the support desk sees odd mails",),
     Phase.ROLLBACK_FAILED: (
         "R3 could not be restored: the supervisor answered 500: slot 2 cannot be started, disk is full",

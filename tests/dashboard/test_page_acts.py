@@ -39,7 +39,9 @@ async def test_each_verb_records_one_intent_and_returns_to_the_rollout(
     stage: Stage, admin: httpx.AsyncClient, verb: str
 ) -> None:
     answer = await admin.post(f"/rollouts/{ID}/{verb}", data=await _form(stage, admin, verb))
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/rollouts/{ID}?asked={verb}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/rollouts/{ID}")
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith(f"rollout_asked={verb}; HttpOnly; Max-Age=60; Path=/rollouts/{ID}; ")
     assert [asked[:4] for asked in stage.commands.asked] == [(verb, ID, "ann", "because")]
 
 
@@ -184,8 +186,23 @@ async def test_a_verb_that_does_not_fit_shows_what_does_and_no_form(
 
 
 async def test_what_was_asked_is_acknowledged_until_it_shows(stage: Stage, admin: httpx.AsyncClient) -> None:
+    admin.cookies.set("rollout_asked", "rollback", domain="page.test")
     words = "Recorded: “Roll back R3 to 1.1.0”."
-    assert words in text_of((await admin.get(f"/rollouts/{ID}?asked=rollback")).text)
+    assert words in text_of((await admin.get(f"/rollouts/{ID}")).text)
     stage.queries.show(rollout(Phase.ROLLED_BACK))
+    assert "Recorded" not in (await admin.get(f"/rollouts/{ID}")).text
+    admin.cookies.set("rollout_asked", "<script>", domain="page.test")
+    assert "Recorded" not in (await admin.get(f"/rollouts/{ID}")).text
+
+
+async def test_a_link_cannot_claim_that_something_was_recorded(admin: httpx.AsyncClient) -> None:
     assert "Recorded" not in (await admin.get(f"/rollouts/{ID}?asked=rollback")).text
-    assert "Recorded" not in (await admin.get(f"/rollouts/{ID}?asked=<script>")).text
+
+
+async def test_cancel_of_a_touched_rollout_does_not_say_that_no_region_was_touched(
+    stage: Stage, admin: httpx.AsyncClient
+) -> None:
+    stage.queries.show(rollout(Phase.PROGRESSING))
+    page = text_of((await admin.get(f"/rollouts/{ID}/cancel")).text)
+    assert "No region was touched" not in page
+    assert "Possible now: hold, rollback" in page

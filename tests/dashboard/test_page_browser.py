@@ -231,11 +231,11 @@ def test_everything_can_be_done_without_scripts(served: Served, log_in: Open) ->
     page.select_option("#for_s", "900")
     page.fill("#reason", "looking at the mails")
     page.click("#confirm button[type=submit]")
-    page.wait_for_url("**?asked=hold")
+    page.wait_for_url(f"**/rollouts/{ID}")
     expect(page.locator("[role=status]")).to_have_text("Recorded: “Hold”. This page shows what comes of it.")
     page.click("#act-rollback")
     page.click("#confirm button[type=submit]")
-    page.wait_for_url("**?asked=rollback")
+    page.wait_for_url(f"**/rollouts/{ID}")
     assert [(asked[0], asked[3]) for asked in served.stage.commands.asked] == [
         ("hold", "looking at the mails"),
         ("rollback", "no reason was given on the page"),

@@ -120,11 +120,11 @@ def test_a_lane_that_goes_back_says_to_what_and_shows_no_weight(phase: RegionPha
 @pytest.mark.parametrize(
     ("log_e", "words"),
     [
-        (-2.0, "of harm: none (e^-2.0, acts at e^8.0)"),
-        (0.5, "of harm: weak (e^0.5, acts at e^8.0)"),
-        (3.0, "of harm: some (e^3.0, acts at e^8.0)"),
-        (5.0, "of harm: strong (e^5.0, acts at e^8.0)"),
-        (9.0, "of harm: enough to act (e^9.0, acts at e^8.0)"),
+        (-2.0, "of harm 1 to 1: none; acts alone at 3,000 to 1"),
+        (0.5, "of harm 2 to 1: weak; acts alone at 3,000 to 1"),
+        (3.0, "of harm 20 to 1: some; acts alone at 3,000 to 1"),
+        (5.0, "of harm 150 to 1: strong; acts alone at 3,000 to 1"),
+        (9.0, "of harm 8,100 to 1: enough to act; acts alone at 3,000 to 1"),
     ],
 )
 def test_evidence_is_in_words_against_what_makes_it_act(log_e: float, words: str) -> None:
@@ -172,7 +172,7 @@ def test_the_matrix_has_a_gap_where_a_service_does_not_live() -> None:
 def test_a_single_version_goes_without_its_number_of_instances() -> None:
     assert presenters.versions({"1.1.0": 4}) == "1.1.0"
     assert presenters.versions({"1.2.0": 3, "1.1.0": 1}) == "1 × 1.1.0, 3 × 1.2.0"
-    assert presenters.versions({}) == ""
+    assert presenters.versions({}) == "0 instances"
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ async def test_details_are_all_there(admin: httpx.AsyncClient) -> None:
         "The smallest rise that this bake can rule out ×2.1 ×1.6",
         "1 × 1.1.0, 3 × 1.2.0 read back",
         "0.41 % against 0.39 % ×1.1",
-        "of harm: some (e^2.6, acts at e^8.2)",
+        "of harm 13 to 1: some; acts alone at 3,600 to 1",
         "about 4,100 more candidate requests",
         "R3 deployed R3 was read back on 1.2.0 at 75 %.",
         "standard, revision 3",
@@ -221,7 +221,7 @@ async def test_the_matrix_says_what_runs_what_is_known_good_and_who_holds_it(
 ) -> None:
     page = (await admin.get("/")).text
     words = text_of(page)
-    assert f"1 × 1.1.0, 3 × 1.2.0 known good: 1.1.0 held by {ID}" in words
+    assert re.search(rf"1 × 1.1.0, 3 × 1.2.0 read \S+ \S+ UTC known good: 1.1.0 held by {ID}", words)
     assert "known good: none, adopt what runs ▲ R2 cannot be reached." in words
     assert page.count('<th scope="col">') == 4
     assert page.count('<th scope="row">') == 1
@@ -343,3 +343,23 @@ async def test_a_hostile_reason_comes_back_as_text(stage: Stage, admin: httpx.As
     assert answer.status_code == 412
     assert "<script>alert" not in answer.text
     assert "&lt;script&gt;alert" in answer.text
+
+
+async def test_a_region_in_which_nothing_ran_shows_that_it_was_read_back(
+    stage: Stage, admin: httpx.AsyncClient
+) -> None:
+    empty = region("R3", RegionPhase.RESTORING, running={}, running_version=None)
+    stage.queries.show(rollout(Phase.ROLLING_BACK, stages=(StageView(name="R3", regions=(empty,)),)))
+    page = text_of((await admin.get(f"/rollouts/{ID}")).text)
+    assert "0 instances read back 20" in page
+    assert "nothing read back yet" not in page
+
+
+@pytest.mark.parametrize("limit", [None, 0.0])
+async def test_a_limit_is_shown_only_when_there_is_one(
+    stage: Stage, admin: httpx.AsyncClient, limit: float | None
+) -> None:
+    shown = check("errors", VerdictKind.PASS, limit=limit, limit_text="0 per instance-hour")
+    baking = region("R3", RegionPhase.BAKING, checks=(shown,))
+    stage.queries.show(rollout(Phase.PROGRESSING, stages=(StageView(name="R3", regions=(baking,)),)))
+    assert "Limit" not in text_of((await admin.get(f"/rollouts/{ID}")).text)

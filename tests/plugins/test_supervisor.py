@@ -1,6 +1,7 @@
 """The supervisor: its files, what it refuses, and that nothing outlives it."""
 
 import asyncio
+import errno
 import os
 import signal
 import sqlite3
@@ -20,10 +21,12 @@ from rollout.core.model import Kind
 from rollout.deployers.process import ProcessDeployer
 from rollout.ports import Progress
 from rollout.supervisor import files, life
+from rollout.supervisor.__main__ import RegionKeeper
 from rollout.supervisor.client import RegionFiles, hold_region
 from rollout.supervisor.files import Child, Children, Desired, Launch, Status
 from rollout.supervisor.life import Place, Wish
 from rollout.supervisor.service import ServiceKeeper
+from rollout.supervisor.slot import Slot
 
 MakeDeployer = Callable[..., ProcessDeployer]
 
@@ -115,7 +118,51 @@ async def test_a_damaged_order_is_reported_and_what_was_taken_stays(tmp_path: Pa
     assert "desired.json cannot be read" in status.refused
 
 
+async def test_a_full_disk_is_said_with_path_and_mend_and_when_it_goes_on_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desired = Desired(command=("x",), key="k", generation=1, slots=())
+    files.write(files.private(tmp_path / "mail") / "desired.json", desired)
+    async with httpx.AsyncClient() as http:
+        keeper = RegionKeeper(tmp_path, http)
+        with monkeypatch.context() as full:
+            full.setattr(os, "fsync", no_room)
+            keeper._tick_or_say_why_not()
+            keeper._tick_or_say_why_not()
+        keeper._tick_or_say_why_not()
+        keeper._tick_or_say_why_not()
+    first, second = capsys.readouterr().err.splitlines()
+    assert f"cannot go on: {tmp_path}/mail/accepted.json cannot be used: No space left on device." in first
+    assert "Free space on its disk; it is tried again every 0.1 s" in first
+    assert second.endswith("goes on again")
+
+
+def no_room(_descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 # ---------------------------------------------------------------------- real processes
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("code", "words"), [("print('of this life')", ("of this life",)), ("pass", ())])
+async def test_last_words_are_of_this_life_of_the_process(
+    tmp_path: Path, code: str, words: tuple[str, ...]
+) -> None:
+    log = tmp_path / "logs" / "1.log"
+    files.append(files.private(log.parent) / log.name, b"of an earlier version\n")
+    async with httpx.AsyncClient() as http:
+        slot = Slot(Place("1", tmp_path / "data", log), http, SystemClock())
+        slot.want(Wish("1.0", Launch(command=("{python}", "-c", code))))
+        keeping = asyncio.create_task(slot.keep())
+        await until(lambda: slot.failure() is not None, "given up")
+        failure = slot.failure()
+        slot.want(None)
+        await keeping
+    assert failure is not None
+    assert failure.last_lines == words
+    assert failure.reason.endswith("; it wrote nothing") == (not words)
+    assert b"of an earlier version" in log.read_bytes()
 
 
 @pytest.mark.real

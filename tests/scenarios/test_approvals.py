@@ -37,7 +37,7 @@ async def test_two_people_of_the_group_let_it_go_on(make_world: MakeWorld) -> No
     await world.run(5)
     view = await world.view(rollout_id)
     assert view.phase is Phase.AWAITING_APPROVAL
-    assert view.blocked_by == ("needs 1 more approval(s) from oncall",)
+    assert view.blocked_by == ("needs 1 more approval from oncall",)
     assert world.effects("R1", "deploy") == []
     await world.commands.decide_approval(rollout_id, ERIN, YES, "me too")
     await world.until(rollout_id, Phase.SUCCEEDED)

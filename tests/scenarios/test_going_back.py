@@ -50,7 +50,11 @@ async def test_with_no_known_good_left_it_has_failed_and_a_person_can_try_again(
     view = await world.until(rollout_id, Phase.ROLLBACK_FAILED)
     harm_since, decided_at = view.harm_since, view.decided_at
     assert any("R1 cannot go back: no known good release is left (tried 1.0.0)" in p for p in world.pages())
-    assert any("R1 could not be restored" in line for line in view.blocked_by)
+    trouble = (await world.rollout(rollout_id)).region("R1").trouble
+    assert "no known good release is left" in trouble
+    assert [line for line in view.blocked_by if "R1" in line] == [trouble]
+    assert view.next is not None
+    assert view.next.what == f"Mend R1, then: rollout rollback {rollout_id}"
     await world.run(60)
     assert await world.running("R3") == OLD
     case = await world.case(rollout_id)
@@ -99,8 +103,12 @@ async def test_an_unreachable_region_delays_no_other_and_is_never_shown_as_done(
     assert view.phase is Phase.ROLLING_BACK
     assert view.outcome is None
     assert view.next is not None
-    assert view.next.what == "Reads back R1 on the known good"
-    assert any("R1 does not answer: R1 cannot be reached." in line for line in view.blocked_by)
+    assert view.next.what == "Mend R1 (R1 cannot be reached); its restore is tried until it answers"
+    trouble = "R1 does not answer: R1 cannot be reached. Its restore is tried until it does."
+    assert view.blocked_by == (trouble,)
+    assert next(r.message for r in view.regions if r.region == "R1") == trouble
+    assert view.needs_person
+    assert view.sentence == "mail 1.2.0 is being rolled back in R1."
     assert len([page for page in world.pages() if "R1 does not answer" in page]) == 1
     world.plugins.fake_deployer("R1").unreachable = False
     await world.until(rollout_id, Phase.ROLLED_BACK, within=20)
