@@ -109,8 +109,10 @@ class Reconciler:
     async def tick(self) -> None:
         """One look at everything that is due. Raises StoreError when the database cannot be used."""
         await self._observe()
-        for rollout_id in await self._store.due(self._clock.now(), BATCH):
-            await self._take_further(rollout_id)
+        due = await self._store.due(self._clock.now(), BATCH)
+        observed = await self._store.observed() if due else ()
+        for rollout_id in due:
+            await self._take_further(rollout_id, observed)
         await self._act()
         await self._forget()
 
@@ -200,13 +202,13 @@ class Reconciler:
 
     # ------------------------------------------------------------------ decide and record
 
-    async def _take_further(self, rollout_id: str) -> None:
+    async def _take_further(self, rollout_id: str, observed: tuple[Observed, ...]) -> None:
         """Decide on one rollout; whatever goes wrong with it, the others and all effects go on."""
         trouble = self._troubled.get(rollout_id)
         if trouble is not None and self._clock.now() < trouble.until:
             return
         try:
-            await self._decide(rollout_id)
+            await self._decide(rollout_id, observed)
             self._troubled.pop(rollout_id, None)
         except StaleWrite:
             log.info("somebody else wrote first; looking again", rollout_id=rollout_id)
@@ -239,13 +241,14 @@ class Reconciler:
             except OutsideError as undelivered:
                 log.warning("notice not delivered", key=notice.key, error=str(undelivered))
 
-    async def _decide(self, rollout_id: str) -> None:
+    async def _decide(self, rollout_id: str, observed: tuple[Observed, ...]) -> None:
         case = await self._store.case(rollout_id)
         now = self._clock.now()
         active = await self._store.active(case.rollout.release.service)
         others = tuple(other for other in active if other.id != case.rollout.id)
         evidence = {r.region: await self._evidence(case, r) for r in _judged(case, others)}
-        facts = await self._facts(case, others, evidence, now)
+        ours = [o for o in observed if o.service == case.rollout.release.service and o.region in evidence]
+        facts = await self._facts(case, others, evidence, ours, now)
         decision = decide(case.rollout, case.plan, facts, now)
         changed = {name: new for name, new in evidence.items() if new != case.evidence.get(name)}
         await self._store.commit(_change(decision, changed))
@@ -297,12 +300,12 @@ class Reconciler:
         case: Case,
         others: tuple[Rollout, ...],
         evidence: Mapping[str, RegionEvidence],
+        observed: list[Observed],
         now: datetime,
     ) -> Facts:
         name = case.rollout.release.service
         service = await self._store.service(name)
         regions = {known.region: known for known in await self._store.service_regions(name)}
-        observed = [o for o in await self._store.observed() if o.service == name and o.region in evidence]
         errors = {o.region: (o.error, o.error_since) for o in observed if o.error_since}
         return Facts(
             judgement=judge(case.plan, evidence, now, errors),

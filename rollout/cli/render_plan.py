@@ -39,7 +39,7 @@ def _stage(stage: View, back_to: Mapping[str, str | None], first: datetime) -> l
     for step in stage["steps"]:
         lines.append(Text(f"    {_time(step['at'], first)}  {step['what']}"))
         found = step["detectable"].values()
-        lines += [Text(f"           can rule out: {text}", style="dim") for text in found]
+        lines += [Text(f"           {text}", style="dim") for text in found]
     return lines
 
 

@@ -138,7 +138,7 @@ def test_plan_has_clock_times_and_what_each_bake_can_rule_out() -> None:
         "  R3, R1  back to 1.1.0, nothing",
         "    18:20  25 %",
         "    18:21  bake 6 h",
-        "           can rule out: failed requests: ×2.1",
+        "           failed requests: ×2.1",
         "    11-22 00:21  approval by 1",
         "  watched until 11-22 06:21",
         "  checks: failed requests, restarts",
