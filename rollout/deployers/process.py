@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import httpx
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from rollout.core.actions import Action, ActionResult
 from rollout.core.errors import PermanentError, TransientError
@@ -84,10 +84,17 @@ class ServiceOptions(Options):
 
 
 class ProcessOptions(Options):
-    """`directory` is the region's, relative to that of the configuration."""
+    """`directory` is the region's, relative to the data directory."""
 
     directory: Path
     services: dict[Name, ServiceOptions]
+
+    @field_validator("directory")
+    @classmethod
+    def _inside(cls, directory: Path) -> Path:
+        if ".." in directory.parts:
+            raise ValueError("must not lead out of the data directory by '..'; write it absolute instead")
+        return directory
 
 
 @DEPLOYERS.register("process", ProcessOptions)

@@ -536,3 +536,8 @@ async def test_a_lock_that_names_no_process_is_transient_and_named(region: Regio
 def test_unknown_options_of_a_service_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="instance"):
         DEPLOYERS.options("process", process_options(instancs=3))
+
+
+def test_a_directory_that_leads_out_of_the_data_directory_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="must not lead out of the data directory"):
+        DEPLOYERS.options("process", {"directory": "../../etc", "services": {}}, "regions.0.deployer")
