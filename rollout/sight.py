@@ -39,14 +39,20 @@ def planned_s(step: PlanStep) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What one signal of a region carries now: value per exposure, and exposure a second."""
+    """What one signal of a region carried lately: events, exposure, and exposure a second."""
 
-    rate: float
+    events: float
+    exposure: float
     per_s: float
+
+    @property
+    def rate(self) -> float:
+        """Events per exposure."""
+        return self.events / self.exposure
 
 
 def flows(samples: Iterable[Sample]) -> dict[str, Flow]:
-    """Every counted signal's flow in one region's samples; no event at all is taken as one."""
+    """Every counted signal's flow in one region's samples."""
     value: dict[str, float] = {}
     exposure: dict[str, float] = {}
     spans: dict[str, dict[datetime, float]] = {}
@@ -57,9 +63,7 @@ def flows(samples: Iterable[Sample]) -> dict[str, Flow]:
             exposure[name] = exposure.get(name, 0.0) + sample.exposure
             spans.setdefault(name, {})[sample.time] = sample.duration_s
     return {
-        name: Flow(
-            rate=max(value[name], 1.0) / exposure[name], per_s=exposure[name] / sum(spans[name].values())
-        )
+        name: Flow(value[name], exposure[name], exposure[name] / sum(spans[name].values()))
         for name in exposure
     }
 
@@ -93,6 +97,9 @@ def smallest_rises(plan: Plan, flow: Mapping[str, Flow], weight: int, step: Plan
 def _rise_words(plan: Plan, name: str, flow: Flow, seen: float, share: float, wanted: float) -> str:
     signal = plan.signals[name]
     unit = "requests" if signal.kind is SignalKind.RATIO else "instance-hours"
+    if flow.events <= 0:  # a rate that was never seen is not known, and so is what a bake can tell of it
+        lately = f"{figure(flow.exposure, 3)} {unit}"
+        return f"{signal.title}: none in {lately} lately, so its usual rate is not known; guards and watch"
     rise = detectable(flow.rate, seen, share)
     if math.isfinite(rise):
         return f"{signal.title}: ×{figure(rise, 2)} from {figure(seen, 3)} {unit}"
