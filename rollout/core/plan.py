@@ -1,10 +1,10 @@
 """A policy compiled for one rollout. Stored with it, so that editing YAML changes nothing under way."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rollout.core.errors import InvalidInput, Problem
-from rollout.core.model import Region, Signal, SignalKind
+from rollout.core.model import BaselineKind, Direction, Region, Signal, SignalKind, series_name, series_parts
 from rollout.core.policy import (
     ApprovalStep,
     Bake,
@@ -61,6 +61,31 @@ class Plan:
         """The index of the stage that holds `region`."""
         return next(i for i, stage in enumerate(self.stages) if region in stage.regions)
 
+    def peers(self, region: str) -> tuple[str, ...]:
+        """The regions of later stages: those that still run the version before when `region` begins."""
+        later = self.stages[self.stage_of(region) + 1 :]
+        return tuple(name for stage in later for name in stage.regions)
+
+    def baselines(self, region: str, check: CheckSpec) -> tuple[BaselineKind, ...]:
+        """What `check` may be compared with in `region`, best first.
+
+        Whether there is enough history for the second and the third is seen when judging begins.
+        """
+        possible = {
+            BaselineKind.BESIDE: self.holdback > 0,
+            BaselineKind.PEERS: bool(self.peers(region)),
+            BaselineKind.HISTORY: True,
+        }
+        return tuple(kind for kind in BaselineKind if possible[kind] and kind in check.baselines)
+
+    def block(self, check: CheckSpec) -> float:
+        """Seconds of one bet of `check`: a signal that comes less often makes longer blocks."""
+        return max(self.judging.block, check.interval or 0.0)
+
+    def max_age(self, check: CheckSpec) -> float:
+        """Seconds after which the newest sample of `check` is no data: two intervals and a half at least."""
+        return max(self.judging.max_age, 2.5 * (check.interval or 0.0))
+
 
 def compile_plan(
     policy: Policy,
@@ -82,17 +107,8 @@ def compile_plan(
     ]
     if unknown:
         raise InvalidInput(f"Policy '{policy.name}' names regions that do not exist.", tuple(unknown))
-    missing = tuple(
-        Problem(
-            f"checks.{i}.signal",
-            f"unknown signal '{check.signal}'; known: {', '.join(sorted(signals))}",
-        )
-        for i, check in enumerate(policy.checks)
-        if check.signal not in signals
-    )
-    if missing:
-        raise InvalidInput(f"Policy '{policy.name}' checks signals that mean nothing.", missing)
-    _refuse_unjudged(policy, signals)
+    checks = tuple(each for check in policy.checks for each in _segments(check))
+    meanings = _meanings(policy, signals)
     stages = tuple(
         _stage(policy, stage, names)
         for stage in policy.stages
@@ -105,7 +121,7 @@ def compile_plan(
         policy=policy.name,
         revision=revision,
         stages=stages,
-        checks=policy.checks,
+        checks=checks,
         guards=policy.guards,
         judging=policy.judging,
         recovery=policy.recovery,
@@ -115,17 +131,53 @@ def compile_plan(
         holdback=policy.holdback,
         watch_s=policy.watch,
         regions={name: regions[name] for name in reached},
-        signals={check.signal: signals[check.signal] for check in policy.checks},
+        signals=meanings,
     )
 
 
-def _refuse_unjudged(policy: Policy, signals: Mapping[str, Signal]) -> None:
-    """A policy whose checks can neither fail nor pass anything would promote everything."""
-    if all(signals[check.signal].kind is SignalKind.GAUGE for check in policy.checks):
-        raise InvalidInput(
-            f"Policy '{policy.name}' judges nothing.",
-            (Problem("checks", "a gauge only guards a limit; add a counted check, such as errors"),),
-        )
+def _segments(check: CheckSpec) -> Iterator[CheckSpec]:
+    """One check for each segment, which share its weight; the check itself where it has none."""
+    if not check.segments:
+        yield check
+    for name in check.segments:
+        signal = series_name(check.signal, segment=name)
+        part = check.weight / len(check.segments)
+        yield check.model_copy(update={"signal": signal, "weight": part, "segments": ()})
+
+
+def _meanings(policy: Policy, signals: Mapping[str, Signal]) -> dict[str, Signal]:
+    """What each check's signal means. Raises InvalidInput naming those that mean nothing."""
+    found: dict[str, Signal] = {}
+    problems = []
+    for index, written in enumerate(policy.checks):
+        for check in _segments(written):
+            try:
+                found[check.signal] = _meaning(check, signals)
+            except InvalidInput as error:
+                problems += [Problem(f"checks.{index}.{p.place}", p.message) for p in error.problems]
+    if problems:
+        raise InvalidInput(f"Policy '{policy.name}' checks signals that mean nothing.", tuple(problems))
+    return found
+
+
+def _meaning(check: CheckSpec, signals: Mapping[str, Signal]) -> Signal:
+    base, labels = series_parts(check.signal)
+    known = signals.get(check.signal) or signals.get(base)
+    if known is None and check.kind is None:
+        message = f"unknown signal '{base}'; known: {', '.join(sorted(signals))}; or say its 'kind' here"
+        raise InvalidInput("", (Problem("signal", message),))
+    signal = known or Signal(name=base, kind=check.kind or SignalKind.RATIO, title=base.replace("_", " "))
+    kind = check.kind or signal.kind
+    direction = check.direction or (Direction.DOWN if kind is SignalKind.THROUGHPUT else signal.direction)
+    name = labels.get("segment", "")
+    if known is not None and known.sources and name and known.name != check.signal:
+        if name not in known.segments:
+            names = ", ".join(sorted(known.segments)) or "none"
+            message = f"'{base}' has no segment '{name}'; known: {names}"
+            raise InvalidInput("", (Problem("segments", message),))
+        signal = replace(signal, segment=known.segments[name])
+    title = f"{signal.title} ({name})" if name else signal.title
+    return replace(signal, name=check.signal, kind=kind, direction=direction, title=title)
 
 
 def _stage(policy: Policy, stage: Stage, names: tuple[str, ...]) -> PlanStage:

@@ -18,6 +18,8 @@ from pydantic import (
     model_validator,
 )
 
+from rollout.core.model import BaselineKind, Direction, SignalKind
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_S = 90 * 86400
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smhd])")
@@ -82,7 +84,10 @@ Weight = Annotated[
     _schema("25%", _SHARE_TEXT, type="integer", minimum=1, maximum=100),
 ]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
-SignalName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+SegmentName = Annotated[str, Field(pattern=r"^[^{},=\"\s]{1,64}$")]
+SignalName = Annotated[
+    str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.:-]{0,127}(\{segment=[^{},=\"\s]{1,64}\})?$")
+]
 
 
 class Strict(BaseModel):
@@ -153,16 +158,33 @@ class Stage(Strict):
 class CheckSpec(Strict):
     """A signal with its judge settings. The signal's meaning is in policies/signals.yaml.
 
-    `weight` is its part of the false-rollback budget, relative to the other checks.
-    `limit` guards a gauge: over it and rising for `limit_for` acts at once.
+    A bare name is a check with nothing but defaults. `kind` and `direction` stand in for what signals.yaml
+    says; with a `kind`, a signal needs no entry there. `weight` is its part of the false-rollback budget,
+    relative to the other checks. A check that is not `critical` holds and pages where others roll back.
+    `limit` guards a gauge: beyond it and getting worse for `limit_for` acts at once. `interval` is how often
+    the signal has a sample, where that is less often than `judging.interval`. `baselines` says what it may be
+    compared with. Each of `segments` becomes a check of its own and they share `weight`. `accept_unseen` is
+    the reason for which a `tolerance` that the bakes cannot see is accepted.
     """
 
     signal: SignalName
+    kind: SignalKind | None = None
+    direction: Direction | None = None
     tolerance: Annotated[float, Field(gt=1, le=1000)] | None = None  # ratio to the baseline: 2 = twice
+    accept_unseen: Annotated[str, Field(max_length=300)] = ""
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    critical: bool = True
     limit: Annotated[float, Field(gt=0)] | None = None
     limit_for: Duration = 120.0
+    interval: Duration | None = None
     no_data: Literal["hold", "ignore"] = "hold"
+    baselines: Annotated[tuple[BaselineKind, ...], Field(min_length=1)] = tuple(BaselineKind)
+    segments: tuple[SegmentName, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"signal": value} if isinstance(value, str) else value
 
 
 class CrashLoop(Strict):

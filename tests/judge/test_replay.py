@@ -16,15 +16,8 @@ PLAN = a_plan("errors")
 def released(rng: np.random.Generator, minutes: int, *, lift: float = 1.0) -> Timeline:
     """Six hours of history with two versions, then a release."""
     p = 10 ** rng.uniform(-3, -2)
-    return replay(
-        PLAN,
-        "R3",
-        NEW,
-        OLD,
-        noisy(rng, 360, first=-360, p=p),
-        noisy(rng, minutes, p=p, lift=lift),
-        started=START,
-    )
+    samples = [*noisy(rng, 360, first=-360, p=p), *noisy(rng, minutes, p=p, lift=lift)]
+    return replay(PLAN, candidate=NEW, baseline=OLD, deploys={"R3": START}, samples=samples, good=(NEW,))
 
 
 def test_harmless_releases_in_noisy_traffic_are_not_rolled_back():
@@ -54,7 +47,9 @@ def test_harm_equal_to_the_tolerance_is_seldom_passed():
 def test_replay_says_the_same_twice_and_what_the_live_judge_says():
     samples = steady(30, (6.0, 600.0), (3.0, 600.0))
     plan = a_plan("errors")
-    first, second = (replay(plan, "R3", NEW, OLD, [], samples, started=START) for _ in range(2))
+    first, second = (
+        replay(plan, candidate=NEW, baseline=OLD, deploys={"R3": START}, samples=samples) for _ in range(2)
+    )
     assert first == second
     assert [point.time for point in first] == [at(60.0 * (k + 1)) for k in range(30)]
     later = [one for one in samples if one.time > at(60)]  # the warm-up of the plan takes the first minute

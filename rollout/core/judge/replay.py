@@ -1,24 +1,38 @@
 """What the judge would have said of recorded samples, by the very same begin, update and judge."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
 from rollout.core.judge.combine import judge
+from rollout.core.judge.evidence import RegionEvidence
 from rollout.core.judge.take import begin, update
-from rollout.core.model import Sample, Verdict
+from rollout.core.model import Judgement, Sample, Verdict
 from rollout.core.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """The judgement at one time: combined log e-value, whether the release fails, and every verdict."""
+    """What was said at one time."""
 
     time: datetime
-    log_e: float
-    failed: bool
-    verdicts: tuple[Verdict, ...]
+    judgement: Judgement
+
+    @property
+    def log_e(self) -> float:
+        """The combined log e-value, in nats."""
+        return self.judgement.log_e
+
+    @property
+    def failed(self) -> bool:
+        """Whether the release fails."""
+        return bool(self.judgement.culprits)
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Every verdict."""
+        return self.judgement.verdicts
 
 
 Timeline = tuple[Point, ...]
@@ -26,25 +40,37 @@ Timeline = tuple[Point, ...]
 
 def replay(
     plan: Plan,
-    region: str,
+    *,
     candidate: str,
     baseline: str,
-    history: Sequence[Sample],
+    deploys: Mapping[str, datetime],
     samples: Sequence[Sample],
-    *,
-    started: datetime,
+    good: Sequence[str] = (),
 ) -> Timeline:
-    """One point for each time at which an interval after `started` ended, in order.
+    """One point for each time at which an interval after the first of `deploys` ended, in order.
 
-    Judged are intervals after the warm-up. Other regions of the plan count as not started.
+    `deploys` says when the candidate's weight was read back in each region; other regions of the plan count
+    as not started, and are peers where the plan compares with peers. Samples of the baseline, and of other
+    `good` versions, from before a region's deploy are its history. Judged are intervals after the warm-up.
     """
-    evidence = begin(
-        plan, region=region, candidate=candidate, baseline=baseline, now=started, history=history
-    )
+    ordered = sorted(samples, key=lambda sample: sample.time)
+    evidence: dict[str, RegionEvidence] = {}
     points: list[Point] = []
-    later = sorted((s for s in samples if s.time > started), key=lambda sample: sample.time)
-    for time, group in groupby(later, key=lambda sample: sample.time):
-        evidence = update(plan, evidence, list(enumerate(group, start=evidence.seen + 1)))
-        said = judge(plan, {region: evidence}, time)
-        points.append(Point(time=time, log_e=said.log_e, failed=bool(said.culprits), verdicts=said.verdicts))
+    past: list[Sample] = []
+    for time, group in groupby(ordered, key=lambda sample: sample.time):
+        fresh = list(group)
+        for region, started in deploys.items():
+            if region not in evidence and started < time:
+                before = [each for each in past if each.version in {baseline, *good}]
+                evidence[region] = begin(
+                    plan, region=region, candidate=candidate, baseline=baseline, now=started, history=before
+                )
+        past += fresh
+        if not evidence:
+            continue
+        for region, known in evidence.items():
+            numbered = list(enumerate(fresh, start=known.seen + 1))
+            evidence[region] = update(plan, known, [n for n in numbered if n[1].region == region])
+        said = judge(plan, evidence, time)
+        points.append(Point(time=time, judgement=said))
     return tuple(points)
