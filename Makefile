@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help install install-dev check fix test demo serve lock bench clean
+.PHONY: help install install-dev check fix test demo serve lock bench bench-judge clean
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -44,6 +44,9 @@ serve: install ## one controller on 127.0.0.1:8080 with regions.yaml and policie
 
 bench: install-dev ## committed decisions a second beside plain transactions
 	$(BIN)/python -m bench.store
+
+bench-judge: install-dev ## the judge beside those of today's tools; ARGS="--quick --seeds 1"
+	$(BIN)/python -m bench.judge $(ARGS)
 
 lock: install-dev ## requirements*.txt anew from pyproject.toml
 	@$(PIP) install uv

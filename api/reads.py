@@ -5,6 +5,7 @@ foreign service by name is refused whether it exists or not.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rollout.access import check_service
 from rollout.commands import StartRequest
@@ -34,7 +35,8 @@ class Reads:
             raise
         if not self._sees(view.service):
             raise NotFound("rollout", prefix)
-        return view
+        seen = tuple(suspect for suspect in view.suspects if self._sees(suspect.service))
+        return replace(view, suspects=seen)
 
     async def rollouts(
         self,

@@ -15,7 +15,7 @@ from rollout.config import ConfigurationFiles
 from rollout.core.errors import StoreError
 from rollout.core.model import Region
 from rollout.http import client
-from rollout.ports import Clock, Deployer, MetricSource, Notifier, Store
+from rollout.ports import Clock, Deployer, Keep, MetricSource, Notifier, Store
 from rollout.queries import Queries
 from rollout.reconciler import Reconciler
 from rollout.registry import DEPLOYERS, NOTIFIERS, SOURCES, Surroundings
@@ -117,7 +117,7 @@ async def _wired(settings: Settings) -> AsyncIterator[Controller]:
             source=plugins.source,
             notifier=plugins.notifier(),
             collect_s=settings.collect_s,
-            keep_s=settings.samples_keep_s,
+            keep=_keep(settings),
         )
         heartbeat = Heartbeat(reconciler, files, clock, tick_s=settings.tick_s)
         reconciler.changed = heartbeat.wake
@@ -138,3 +138,14 @@ async def _wired(settings: Settings) -> AsyncIterator[Controller]:
             await heartbeat.stop()
             await reconciler.stop()
             store.close()
+
+
+def _keep(settings: Settings) -> Keep:
+    return Keep(
+        raw_s=settings.samples_keep_s,
+        fine_days=settings.history_fine_days,
+        days=settings.history_keep_days,
+        raw_bytes=settings.samples_bytes_per_service,
+        day_bytes=settings.history_bytes_per_service_day,
+        database_bytes=settings.database_bytes,
+    )

@@ -27,6 +27,8 @@ from rollout.core.model import (
 from rollout.core.plan import Plan, compile_plan
 from rollout.ids import new_id
 from rollout.ports import Case, Clock, Store
+from rollout.sight import unseen, writes_tolerance
+from rollout.traffic import read_traffic
 
 _TRIGGERS = {
     IntentKind.HOLD: (Trigger.HOLD,),
@@ -82,6 +84,7 @@ class Commands:
         await self._refuse_known_bad(request, actor)
         await self._refuse_already_running(request.release, plan)
         _refuse_unpinned(self._configuration(), plan, request.release)
+        await self._refuse_unseen(request.release.service, plan)
         ahead = await self._ahead(request.release.service, plan)
         now = self._clock.now()
         rollout = new_rollout(request, plan, actor, now)
@@ -251,6 +254,18 @@ class Commands:
         if actor.role != "admin":
             raise NotAllowed(
                 f"Starting {release.version} again after {before} needs the role admin, not {actor.role}."
+            )
+
+    async def _refuse_unseen(self, service: str, plan: Plan) -> None:
+        """Refuse a tolerance that the author wrote and that no bake can see at the present traffic."""
+        if not writes_tolerance(plan):
+            return
+        carried = await read_traffic(self._store, service, plan, self._clock.now(), days=True)
+        policy = self._configuration().policies[plan.policy].policy
+        problems = tuple(each.problem for each in unseen(plan, policy, carried) if not each.accepted)
+        if problems:
+            raise InvalidInput(
+                f"Policy {plan.policy} asks for what its bakes cannot see; nothing was started.", problems
             )
 
     async def _refuse_already_running(self, release: Release, plan: Plan) -> None:

@@ -3,16 +3,15 @@
 Used for policies, regions, plugin options and settings, so that the same mistake reads the same everywhere.
 """
 
-import difflib
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rollout.core.errors import Problem
+from rollout.core.errors import Problem, did_you_mean
 
 _INNER_PLACE = re.compile(r"([A-Za-z_]\w*(?:\.[\w-]+)*): (.+)", re.DOTALL)
 _WRITTEN_MAX = 60  # characters of a wrong value that are shown
@@ -45,7 +44,11 @@ _SENTENCES = {
 }
 _PATTERNS = {
     r"^[a-z][a-z0-9-]{0,62}$": "lower-case letters, digits and '-', beginning with a letter, 63 at most",
-    r"^[a-z][a-z0-9_]{0,62}$": "lower-case letters, digits and '_', beginning with a letter, 63 at most",
+    r"^[A-Za-z][A-Za-z0-9_.:-]{0,127}(\{segment=[^{},=\"\s]{1,64}\})?$": (
+        "letters, digits, '_', '.', ':' and '-', beginning with a letter, 128 at most, "
+        "with '{segment=name}' behind it where it is one part of a signal"
+    ),
+    r"^[^{},=\"\s]{1,64}$": "a word of 64 characters at most without blanks, quotes, braces, ',' and '='",
     r"^[A-Za-z][A-Za-z0-9-]{0,62}$": "letters, digits and '-', beginning with a letter, 63 at most",
 }
 
@@ -54,15 +57,6 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
     """Every error as a Problem; `place` is the dotted path under `prefix`, `model` is what was validated."""
     details = [detail for detail in error.errors() if not _follows(detail, error)]
     return tuple(problem for detail in details for problem in _explained(detail, model, prefix))
-
-
-def did_you_mean(written: str, known: Iterable[str]) -> str:
-    """`; did you mean 'bake'?`, or the known words when none is near."""
-    words = sorted(known)
-    near = difflib.get_close_matches(written, words, n=1)
-    if near:
-        return f"; did you mean '{near[0]}'?"
-    return f"; known: {', '.join(words)}" if words else ""
 
 
 def shown(value: Any) -> str:

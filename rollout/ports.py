@@ -3,7 +3,7 @@
 A plugin raises TransientError when trying again under the same key may help, PermanentError when not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -19,13 +19,12 @@ from rollout.core.model import (
     Obligation,
     Phase,
     Rollout,
-    Sample,
     Service,
     ServiceRegion,
-    Signal,
     Transition,
 )
 from rollout.core.plan import Plan
+from rollout.core.signals import Sample, Signal
 
 
 class Clock(Protocol):
@@ -102,6 +101,32 @@ class MetricSource(Protocol):
     async def collect(self, ask: Ask) -> Reading: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What to read of long ago: a sample for each interval that ends in (since, until].
+
+    Intervals are `interval_s` long and end at multiples of it since the epoch, as the judge's blocks do. One
+    that is not over yet, or not settled, is left out.
+    """
+
+    service: str
+    region: str
+    signals: tuple[Signal, ...]
+    since: datetime
+    until: datetime
+    interval_s: float
+
+
+class HistorySource(Protocol):
+    """A source that keeps what it saw. Every version that ran is told, in order of time.
+
+    Raises OutsideError when it could not be asked or answered only in part; an interval without a sample has
+    no data.
+    """
+
+    async def history(self, past: Past) -> tuple[Sample, ...]: ...
+
+
 # --------------------------------------------------------------------------- notifiers
 
 
@@ -136,6 +161,18 @@ class Observed:
     error: str = ""
     error_since: datetime | None = None
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How much is kept of what was observed, by age and by size; docs/settings.md has the settings."""
+
+    raw_s: float = 86400.0  # for which samples are kept as they came
+    fine_days: int = 15  # for which their history is kept in blocks of 60 s; older ones are of 10 minutes
+    days: int = 35  # for which there is history at all
+    raw_bytes: int = 250_000_000  # of the samples of one service
+    day_bytes: int = 8_000_000  # of the history of one service and day
+    database_bytes: int = 10_000_000_000  # of everything
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,9 +268,27 @@ class Store(Protocol):
         self, observed: Observed, samples: Sequence[Sample], running: Mapping[str, int] | None
     ) -> None: ...
     async def samples(
-        self, service: str, region: str, *, after: int = 0, since: datetime | None = None, limit: int = 5000
-    ) -> tuple[tuple[int, Sample], ...]: ...  # in order of their sequence numbers
-    async def forget_samples(self, before: datetime) -> int: ...
+        self,
+        service: str,
+        regions: Sequence[str],
+        *,
+        after: int = 0,
+        since: datetime | None = None,
+        limit: int = 5000,
+    ) -> tuple[tuple[int, Sample], ...]: ...  # of all regions, by sequence number
+    async def history(
+        self,
+        service: str,
+        regions: Sequence[str],
+        *,
+        signals: Collection[Signal],
+        versions: Collection[str],
+        since: datetime,
+        until: datetime,
+        block_s: float,
+    ) -> tuple[Sample, ...]: ...
+    # ^ a sample per block that ends in (since, until], in order of time; several transactions, each short
+    async def forget(self, now: datetime, keep: Keep) -> bool: ...  # one bounded step; True: more is to do
 
     # services
     async def services(self) -> tuple[Service, ...]: ...

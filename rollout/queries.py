@@ -1,5 +1,6 @@
 """Reads for the API, the CLI and the page. Nothing here changes anything."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -8,20 +9,20 @@ from rollout.commands import Actor, StartRequest, compile_for, new_rollout
 from rollout.config import Configuration
 from rollout.core.decide import in_the_way
 from rollout.core.errors import NotFound
-from rollout.core.model import (
-    FINISHED,
-    Phase,
-    RegionPhase,
-    Rollout,
-    Service,
-)
-from rollout.core.plan import Plan, PlanStage, SetWeight
+from rollout.core.model import FINISHED, Phase, RegionPhase, Rollout, Service
+from rollout.core.plan import Plan, PlanStage, PlanStep, SetWeight
+from rollout.core.policy import Bake
+from rollout.outlook import Regions, outlook
 from rollout.ports import Clock, Event, Store
-from rollout.sight import Flow, flows, planned_s, smallest_rises, step_words
+from rollout.sight import comparisons, planned_s, step_words, unseen, words
 from rollout.summary import RolloutReader, phase_words
+from rollout.traffic import read_traffic
 from rollout.views import (
+    ComparisonView,
+    DetectableView,
     EventView,
     Fleet,
+    PlanProblemView,
     PlanStageView,
     PlanStepView,
     PlanView,
@@ -35,7 +36,7 @@ from rollout.views import (
 
 BUSY_MOST = 200  # unfinished or watched rollouts on the front page, for each service that is asked for
 ENDED_MOST = 30  # finished ones on it
-FLOW_S = 120.0  # of newest samples that say how much traffic there is now
+NEWEST_S = 600.0  # of samples that say what a bake under way can see
 
 
 class Queries:
@@ -45,18 +46,26 @@ class Queries:
         self._store, self._clock, self._configuration = store, clock, configuration
 
     async def rollout(self, prefix: str) -> RolloutView:
-        """One rollout by id or unique prefix. Raises NotFound and Conflict."""
-        case = await self._store.case(await self._store.find(prefix))
+        """One rollout by id or unique prefix, with its suspects. Raises NotFound and Conflict."""
+        reader = await self._reader(await self._store.find(prefix))
+        if reader.blamed:
+            reader.overlapping = await self._store.rollouts(busy=True, limit=BUSY_MOST)
+        return reader.view()
+
+    async def _listed(self, rollout_id: str) -> RolloutView:
+        """One of many."""
+        return (await self._reader(rollout_id)).view()
+
+    async def _reader(self, rollout_id: str) -> RolloutReader:
+        case = await self._store.case(rollout_id)
         others = await self._store.active(case.rollout.release.service)
         observed = {(o.service, o.region): o for o in await self._store.observed()}
         baking = [r.region for r in case.rollout.regions if r.phase is RegionPhase.BAKING]
-        flow = {name: await self._flow(case.rollout.release.service, name) for name in baking}
-        return RolloutReader(case, others, observed, self._clock.now(), flow).view()
-
-    async def _flow(self, service: str, region: str) -> Mapping[str, Flow]:
-        """What the signals of a region carry, from the newest minutes."""
-        since = self._clock.now() - timedelta(seconds=FLOW_S)
-        return flows(sample for _, sample in await self._store.samples(service, region, since=since))
+        now = self._clock.now()
+        carried = await read_traffic(
+            self._store, case.rollout.release.service, case.plan, now, regions=baking, lately_s=NEWEST_S
+        )
+        return RolloutReader(case, others, observed, now, carried)
 
     async def rollouts(
         self,
@@ -71,7 +80,7 @@ class Queries:
         found = await self._store.rollouts(
             service=service, phases=phases, busy=needs_person, limit=limit + 1, before=cursor
         )
-        views = [await self.rollout(rollout.id) for rollout in found[:limit]]
+        views = [await self._listed(rollout.id) for rollout in found[:limit]]
         kept = tuple(view for view in views if view.needs_person or not needs_person)
         return kept, (found[limit - 1].id if len(found) > limit else None)
 
@@ -100,10 +109,12 @@ class Queries:
             for name in plan.regions
         }
         at, stages = self._clock.now(), []
+        carried = await read_traffic(self._store, service.name, plan, at, days=True)
         for stage in plan.stages:
-            flow = await self._flow(service.name, stage.regions[0])
-            stages.append(_plan_stage(plan, stage, flow, at))
+            stages.append(_plan_stage(plan, stage, carried, at))
             at += timedelta(seconds=sum(step.planned_s for step in stages[-1].steps))
+        policy = configuration.policies[plan.policy].policy
+        blind = unseen(plan, policy, carried)
         before = await self._store.was_rolled_back(service.name, request.release.version)
         active = await self._store.active(service.name)
         return PlanView(
@@ -114,7 +125,16 @@ class Queries:
             stages=tuple(stages),
             checks=tuple(plan.signals[check.signal].title for check in plan.checks),
             watch_until=at + timedelta(seconds=plan.watch_s),
-            warnings=tuple(_warnings(request, plan, back_to, before, self._blocking(request, plan, active))),
+            comparisons=_comparisons(plan, carried),
+            problems=tuple(
+                PlanProblemView(place=each.problem.place, message=each.problem.message)
+                for each in blind
+                if not each.accepted
+            ),
+            warnings=(
+                *_warnings(request, plan, back_to, before, self._blocking(request, plan, active)),
+                *(f"{each.problem.message} Accepted: {each.accepted}." for each in blind if each.accepted),
+            ),
         )
 
     def _blocking(self, request: StartRequest, plan: Plan, active: Sequence[Rollout]) -> Sequence[Rollout]:
@@ -189,7 +209,7 @@ class Queries:
             busy += await self._store.rollouts(service=service, busy=True, oldest=True, limit=BUSY_MOST)
             ended += await self._store.rollouts(service=service, phases=sorted(FINISHED), limit=ENDED_MOST)
         last = sorted(ended, key=lambda rollout: (rollout.created_at, rollout.id))[-ENDED_MOST:]
-        views = {rollout.id: await self.rollout(rollout.id) for rollout in (*busy, *last)}
+        views = {rollout.id: await self._listed(rollout.id) for rollout in (*busy, *last)}
         return [views[rollout.id] for rollout in busy], [views[rollout.id] for rollout in last]
 
     def regions(self) -> tuple[RegionInfo, ...]:
@@ -226,8 +246,8 @@ class Queries:
         )
 
 
-def _plan_stage(plan: Plan, stage: PlanStage, flow: Mapping[str, Flow], at: datetime) -> PlanStageView:
-    """Clock times, and what each bake can detect at the weight that it follows."""
+def _plan_stage(plan: Plan, stage: PlanStage, carried: Regions, at: datetime) -> PlanStageView:
+    """Clock times, and what each bake can detect in each region at the weight that it follows."""
     steps, weight = [], 0
     for step in stage.steps:
         weight = step.weight if isinstance(step, SetWeight) else weight
@@ -236,11 +256,56 @@ def _plan_stage(plan: Plan, stage: PlanStage, flow: Mapping[str, Flow], at: date
                 what=step_words(step),
                 at=at,
                 planned_s=planned_s(step),
-                detectable=smallest_rises(plan, flow, weight, step),
+                detectable=_detectable(plan, stage.regions, carried, weight, step),
             )
         )
         at += timedelta(seconds=planned_s(step))
     return PlanStageView(name=stage.name, regions=stage.regions, steps=tuple(steps))
+
+
+def _detectable(
+    plan: Plan, regions: Sequence[str], carried: Regions, weight: int, step: PlanStep
+) -> tuple[DetectableView, ...]:
+    if not isinstance(step, Bake):
+        return ()
+    looks = [
+        outlook(plan, region, check, carried, weight=weight, bake_s=step.max)
+        for region in regions
+        for check in plan.checks
+    ]
+    return tuple(
+        DetectableView(
+            region=look.region,
+            signal=look.check.signal,
+            title=plan.signals[look.check.signal].title,
+            baseline_kind=look.baseline or "",
+            seen=look.seen,
+            rise=_finite(look.rise),
+            tolerance=look.tolerance,
+            needed_s=_finite(look.needed_s),
+            text=words(plan, look),
+        )
+        for look in looks
+    )
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _comparisons(plan: Plan, carried: Regions) -> tuple[ComparisonView, ...]:
+    days = {name: found.days for name, found in carried.items()}
+    return tuple(
+        ComparisonView(
+            region=each.region,
+            signals=each.signals,
+            kind=each.kind,
+            rests_on=each.rests_on,
+            history_days=days.get(each.region, 0),
+            text=each.text,
+        )
+        for each in comparisons(plan, days)
+    )
 
 
 _CONCURRENCY = {

@@ -15,8 +15,8 @@ from rollout.config import Configuration
 from rollout.core.actions import GOING_BACK, ActionRecord, ActionResult
 from rollout.core.decide import Decision, Facts, decide
 from rollout.core.errors import OutsideError, PermanentError, RolloutError, StaleWrite, StoreError
-from rollout.core.judge import begin, hold_off, judge, update
-from rollout.core.judge.evidence import RegionEvidence
+from rollout.core.judge import hold_off, judge, update
+from rollout.core.judge.evidence import RegionEvidence, without_peers
 from rollout.core.model import (
     ActionState,
     Instance,
@@ -28,17 +28,19 @@ from rollout.core.model import (
     RegionPhase,
     RegionRollout,
     Rollout,
-    Sample,
     Service,
-    Signal,
 )
 from rollout.core.plan import Plan
+from rollout.core.signals import Judgement, Signal
+from rollout.elsewhere import without_common_causes
+from rollout.history import Histories, opening
 from rollout.ports import (
     Ask,
     Case,
     Change,
     Clock,
     Deployer,
+    Keep,
     MetricSource,
     Notice,
     Notifier,
@@ -58,7 +60,7 @@ BUSY_S = 5.0  # before a rollout whose decision did not fit is looked at again
 TROUBLE_S, TROUBLE_CAP_S = 1.0, 300.0  # before a rollout that could not be decided is tried again
 POLL_S = 0.5  # before asking again about an action that is under way
 RETRY_S, RETRY_CAP_S, RETRY_BACK_CAP_S = 0.5, 15.0, 5.0  # going back is retried more often
-HISTORY_S = 6 * 3600  # of samples from before a release that calibrate its judge
+OVERLAPPING = 200  # rollouts that a rise may be blamed on, the newest
 FORGET_EVERY_S = 300.0
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 _JUDGED = (RegionPhase.DEPLOYING, RegionPhase.BAKING, RegionPhase.PASSED)
@@ -93,13 +95,14 @@ class Reconciler:
         source: Callable[[Region], MetricSource],
         notifier: Notifier,
         collect_s: float = 10.0,
-        keep_s: float = 7 * 86400.0,
+        keep: Keep | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._store, self._clock, self._configuration = store, clock, configuration
         self._deployer, self._source, self._notifier = deployer, source, notifier
-        self._collect_s, self._keep_s = collect_s, keep_s
+        self._collect_s, self._keep = collect_s, keep or Keep()
         self.changed = changed
+        self._histories = Histories(store, source)
         self._wanted: dict[tuple[str, str], _Wanted] = {}
         self._doing: dict[str, asyncio.Task[None]] = {}
         self._observing: dict[tuple[str, str], asyncio.Task[None]] = {}
@@ -117,13 +120,14 @@ class Reconciler:
         await self._forget()
 
     async def settle(self) -> None:
-        """Wait until every effect under way has come to an answer."""
+        """Wait until every effect and every reading of history under way has come to an answer."""
         while self._doing:
             await asyncio.gather(*self._doing.values())
+        await asyncio.gather(*self._histories.under_way, return_exceptions=True)
 
     async def stop(self) -> None:
         """Leave effects under way: they are recorded, and done again with the same key."""
-        under_way = [*self._doing.values(), *self._observing.values()]
+        under_way = [*self._doing.values(), *self._observing.values(), *self._histories.under_way]
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
@@ -246,12 +250,15 @@ class Reconciler:
         now = self._clock.now()
         active = await self._store.active(case.rollout.release.service)
         others = tuple(other for other in active if other.id != case.rollout.id)
-        evidence = {r.region: await self._evidence(case, r) for r in _judged(case, others)}
-        ours = [o for o in observed if o.service == case.rollout.release.service and o.region in evidence]
+        judged = _judged(case, others)
+        read = {r.region: await self._evidence(case, r, others) for r in judged}
+        evidence = {name: found for name, found in read.items() if found is not None}
+        ours = [o for o in observed if o.service == case.rollout.release.service and o.region in read]
         facts = await self._facts(case, others, evidence, ours, now)
         decision = decide(case.rollout, case.plan, facts, now)
         changed = {name: new for name, new in evidence.items() if new != case.evidence.get(name)}
         await self._store.commit(_change(decision, changed))
+        self._histories.close(rollout_id, keep=[name for name in read if name not in evidence])
         self._remember(case.plan, decision)
         for row in decision.transitions:
             log.info(
@@ -263,37 +270,35 @@ class Reconciler:
                 reason=row.reason.text,
             )
 
-    async def _evidence(self, case: Case, region: RegionRollout) -> RegionEvidence:
-        """Take in every stored sample that this region's evidence has not seen, each once."""
+    async def _evidence(
+        self, case: Case, region: RegionRollout, others: tuple[Rollout, ...]
+    ) -> RegionEvidence | None:
+        """Take in every stored sample that this region's evidence has not seen, each once.
+
+        None while the history on which it begins is being read.
+        """
         service = case.rollout.release.service
-        evidence = case.evidence.get(region.region) or await self._begin(case, region)
-        evidence = hold_off(evidence, region.judge_from or NEVER)
-        while fresh := await self._store.samples(service, region.region, after=evidence.seen):
+        touched = _touched(case.rollout, *others)
+        evidence = case.evidence.get(region.region) or await self._begin(case, region, touched)
+        if evidence is None:
+            return None
+        evidence = hold_off(without_peers(evidence, touched), region.judge_from or NEVER)
+        places = (region.region, *evidence.peers)
+        since = None if evidence.seen else evidence.started_at  # what came before it is its history
+        while fresh := await self._store.samples(service, places, after=evidence.seen, since=since):
             evidence = update(case.plan, evidence, fresh)
             evidence = replace(evidence, seen=fresh[-1][0])
         return evidence
 
-    async def _begin(self, case: Case, region: RegionRollout) -> RegionEvidence:
-        touched_at = region.touched_at or self._clock.now()
-        service, since = case.rollout.release.service, touched_at - timedelta(seconds=HISTORY_S)
-        good = {region.back_to.release.version} if region.back_to else set()
-        for known in await self._store.service_regions(service):
-            if known.region == region.region:
-                good |= {kept.release.version for kept in known.known_good}
-        before: list[tuple[int, Sample]] = []
-        newest = 0
-        while page := await self._store.samples(service, region.region, after=newest, since=since):
-            before += [(number, sample) for number, sample in page if sample.time <= touched_at]
-            newest = page[-1][0]
-        begun = begin(
-            case.plan,
-            region=region.region,
-            candidate=case.rollout.release.version,
-            baseline=region.back_to.release.version if region.back_to else "",
-            now=touched_at,
-            history=[sample for _, sample in before if sample.version in good],
-        )
-        return replace(begun, seen=before[-1][0] if before else 0)
+    async def _begin(self, case: Case, region: RegionRollout, touched: set[str]) -> RegionEvidence | None:
+        known = await self._store.service_regions(case.rollout.release.service)
+        peers = [name for name in case.plan.peers(region.region) if name not in touched]
+        places = [self._configured(case.plan, name) for name in (region.region, *peers)]
+        return self._histories.opened(opening(case, region, places, known))
+
+    def _configured(self, plan: Plan, name: str) -> Region:
+        """A region as configured now; one that was removed since is taken from the plan."""
+        return self._configuration().regions.get(name) or plan.regions[name]
 
     async def _facts(
         self,
@@ -307,12 +312,16 @@ class Reconciler:
         service = await self._store.service(name)
         regions = {known.region: known for known in await self._store.service_regions(name)}
         errors = {o.region: (o.error, o.error_since) for o in observed if o.error_since}
+        judgement = judge(case.plan, evidence, now, errors)
+        touched = _touched(case.rollout, *others)
+        judgement = await without_common_causes(self._store, name, case.plan, judgement, touched)
         return Facts(
-            judgement=judge(case.plan, evidence, now, errors),
+            judgement=judgement,
             intents=case.intents,
             actions=case.actions,
             obligations=case.obligations,
             others=others,
+            overlapping=await self._overlapping(judgement),
             stopped_at=service.stopped_at,
             stopped_by=service.stopped_by,
             problems={o.region: o.problems[0] for o in observed if o.problems},
@@ -320,6 +329,12 @@ class Reconciler:
             known_good={region: known.known_good for region, known in regions.items()},
             generations={region: known.generation for region, known in regions.items()},
         )
+
+    async def _overlapping(self, judgement: Judgement) -> tuple[Rollout, ...]:
+        """What else may have caused a rise: all that is under way or watched, of every service."""
+        if not (judgement.culprits or judgement.suspected):
+            return ()
+        return await self._store.rollouts(busy=True, limit=OVERLAPPING)
 
     async def _rolled_back_by(self, case: Case) -> str | None:
         release = case.rollout.release
@@ -402,11 +417,16 @@ class Reconciler:
         return found or (await self._store.case(record.rollout_id)).plan.regions[name]
 
     async def _forget(self) -> None:
+        """One bounded step; the next tick goes on where there is more to do."""
         now = self._clock.now()
         if self._forgot_at and (now - self._forgot_at).total_seconds() < FORGET_EVERY_S:
             return
-        self._forgot_at = now
-        await self._store.forget_samples(now - timedelta(seconds=self._keep_s))
+        more = await self._store.forget(now, self._keep)
+        self._forgot_at = None if more else now
+
+
+def _touched(*rollouts: Rollout) -> set[str]:
+    return {region.region for rollout in rollouts for region in rollout.touched}
 
 
 def _judged(case: Case, others: tuple[Rollout, ...]) -> list[RegionRollout]:

@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rollout.core.errors import InvalidInput, Problem
-from rollout.explain import did_you_mean, explain, joined
+from rollout.core.errors import InvalidInput, Problem, did_you_mean
+from rollout.explain import explain, joined
 from rollout.ports import Clock, Deployer, MetricSource, Notifier
 
 T = TypeVar("T")

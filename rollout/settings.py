@@ -61,7 +61,28 @@ class Settings(BaseSettings):
         default=10.0, ge=1, le=3600, description="Seconds between two readings of a region without a rollout."
     )
     samples_keep_s: float = Field(
-        default=7 * 86400.0, ge=3600, description="Seconds for which samples are kept; 7 days."
+        default=86400.0, ge=3600, description="Seconds for which samples are kept as they came; 24 hours."
+    )
+    samples_bytes_per_service: int = Field(
+        default=250_000_000,
+        ge=1_000_000,
+        description="Bytes that the samples of one service may take; more than that are deleted earlier.",
+    )
+    history_fine_days: int = Field(
+        default=15, ge=1, le=400, description="Days for which history is kept in blocks of 60 s."
+    )
+    history_keep_days: int = Field(
+        default=35, ge=1, le=400, description="Days for which history is kept at all."
+    )
+    history_bytes_per_service_day: int = Field(
+        default=8_000_000,
+        ge=100_000,
+        description="Bytes that one day of history of one service may take; a larger day is thinned.",
+    )
+    database_bytes: int = Field(
+        default=10_000_000_000,
+        ge=100_000_000,
+        description="Bytes that the database may take; beyond it the largest service loses its oldest day.",
     )
     token: SecretStr | None = Field(
         default=None, description="Bearer token of the CLI; token_file keeps it out of the environment."

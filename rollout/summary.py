@@ -3,7 +3,6 @@
 Reasons come from core/reason.py as they were recorded. Nothing here reads the store.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -11,10 +10,12 @@ from datetime import datetime
 from rollout.commands import possible_intents, replaced_in
 from rollout.core import reason as say
 from rollout.core.decide import in_the_way
-from rollout.core.judge import cell_weights, judge, threshold
+from rollout.core.decide.blame import suspects, words
+from rollout.core.judge import judge
+from rollout.core.judge.alone import acts_at
+from rollout.core.judge.suspects import Suspect
 from rollout.core.model import (
     ActionState,
-    Judgement,
     Kind,
     ObligationKind,
     ObligationState,
@@ -23,12 +24,12 @@ from rollout.core.model import (
     RegionPhase,
     RegionRollout,
     Rollout,
-    Verdict,
-    VerdictKind,
 )
 from rollout.core.policy import Bake
+from rollout.core.signals import Judgement, Verdict, VerdictKind
 from rollout.ports import Case, Observed
-from rollout.sight import Flow, smallest_rises, step_words
+from rollout.sight import smallest_rises, step_words
+from rollout.traffic import Traffic
 from rollout.upcoming import next_in_stage
 from rollout.views import (
     BakeView,
@@ -39,6 +40,7 @@ from rollout.views import (
     RegionView,
     RolloutView,
     StageView,
+    SuspectView,
 )
 
 _PHASE_WORDS = {
@@ -56,9 +58,12 @@ _REGION_TROUBLE = {
 }
 _HELD_FOR = {  # what held it, by the code of its reason; a person's hold says so itself
     "check.no_data": "no data",
+    "check.suspected": "harm is suspected",
     "source.error": "it cannot be asked for its health",
     "bake.undecided": "harm is not ruled out",
     "bake.too_little": "too few requests",
+    "bake.unjudged": "nothing was judged",
+    "bake.uncompared": "nothing to compare with",
     "approval.expired": "nobody approved in time",
     "queue.expired": "waited too long in the queue",
     "queue.stopped": "a rollback stopped promotion",
@@ -80,6 +85,17 @@ def _versions(regions: Sequence[RegionRollout]) -> str:
     return " and ".join(found) or "what ran before"
 
 
+def _suspect(suspect: Suspect) -> SuspectView:
+    change = suspect.change
+    return SuspectView(
+        rollout=change.rollout_id,
+        service=change.service,
+        version=change.version,
+        score=suspect.score,
+        text=words(suspect),
+    )
+
+
 def _brief(text: str) -> str:
     """The first words of a reason, for a list."""
     short = text.strip().rstrip(".")
@@ -99,12 +115,14 @@ class RolloutReader:
         others: Sequence[Rollout],
         observed: Mapping[tuple[str, str], Observed],
         now: datetime,
-        flow: Mapping[str, Mapping[str, Flow]],
+        traffic: Mapping[str, Traffic],
     ) -> None:
         self.case, self.others, self.observed, self.now = case, others, observed, now
-        self.flow = flow
+        self.overlapping: Sequence[Rollout] = ()  # of any service, for the ranking of suspects
+        self.traffic = traffic
         self.rollout, self.plan = case.rollout, case.plan
         self.judgement = judge(self.plan, case.evidence, self._judged_at()) if case.evidence else Judgement()
+        self.acts_at = acts_at(self.plan, case.evidence)
 
     def _judged_at(self) -> datetime:
         """Now, or when it ended: what goes back, or is not watched any more, is not judged anew."""
@@ -112,6 +130,11 @@ class RolloutReader:
         watched = any(o.kind is ObligationKind.WATCH and o.ended_at is None for o in self.case.obligations)
         ended = rollout.finished_at if rollout.finished and not watched else None
         return rollout.decided_at or ended or self.now
+
+    @property
+    def blamed(self) -> tuple[Verdict, ...]:
+        """The verdicts that speak of harm: enough to act on, or else suspected."""
+        return self.judgement.culprits or self.judgement.suspected
 
     def view(self) -> RolloutView:
         """The whole view."""
@@ -148,7 +171,13 @@ class RolloutReader:
             harm_since=rollout.harm_since,
             decided_at=rollout.decided_at,
             finished_at=rollout.finished_at,
+            against=say.against(self.plan, self.judgement.verdicts, self.blamed),
+            suspects=self._suspects(),
         )
+
+    def _suspects(self) -> tuple[SuspectView, ...]:
+        ranked = suspects(self.rollout, self.blamed, self.overlapping)
+        return tuple(_suspect(suspect) for suspect in ranked) if len(ranked) > 1 else ()
 
     # ------------------------------------------------------------------ words
 
@@ -355,7 +384,7 @@ class RolloutReader:
             passed_at=region.passed_at,
             restored_at=region.restored_at,
             message=region.trouble or self._said(region),
-            checks=tuple(self._check(v) for v in self.judgement.of(region.region)),
+            checks=tuple(self._check(v) for v in self._verdicts(region.region)),
         )
 
     def _bake(self, region: RegionRollout, stage: int) -> BakeView | None:
@@ -368,7 +397,7 @@ class RolloutReader:
             planned_s=round(step.max),
             elapsed_s=round((self.now - begun).total_seconds()),
             until=step.until,
-            detectable=smallest_rises(self.plan, self.flow.get(region.region, {}), region.weight, step),
+            detectable=smallest_rises(self.plan, region.region, self.traffic, region.weight, step),
         )
 
     def _said(self, region: RegionRollout) -> str:
@@ -384,7 +413,8 @@ class RolloutReader:
             "" if at is None else say.number(signal.kind, signal.unit, at)
             for at in (verdict.value, verdict.baseline, verdict.limit)
         )
-        weight = cell_weights(self.plan).get((verdict.region, verdict.signal))
+        acts_at = self.acts_at.get((verdict.region, verdict.signal))
+        minor = {check.signal for check in self.plan.checks if not check.critical}
         return CheckView(
             region=verdict.region,
             signal=verdict.signal,
@@ -405,8 +435,23 @@ class RolloutReader:
             value_text=value,
             baseline_text=baseline,
             limit_text=limit,
-            acts_at=round(threshold(self.plan) - math.log(weight), 3) if weight else None,
+            acts_at=round(acts_at, 3) if acts_at is not None else None,
+            low=verdict.low,
+            high=verdict.high,
+            interval_text=say.interval(verdict.low, verdict.high),
+            events=verdict.events,
+            beside=verdict.beside,
+            baseline_words=say.compared_with(verdict),
+            rests_on=verdict.rests_on,
+            rests_words=say.rests(verdict.rests_on, tested=acts_at is not None),
+            critical=verdict.signal not in minor,
+            suspected=verdict in self.judgement.suspected,
         )
+
+    def _verdicts(self, region: str) -> list[Verdict]:
+        """The verdicts of a region; of what is suspected those that say since when, and how much since."""
+        suspected = {(v.region, v.signal): v for v in self.judgement.suspected}
+        return [suspected.get((v.region, v.signal), v) for v in self.judgement.of(region)]
 
     def _observed(self) -> list[Observed]:
         service = self.rollout.release.service

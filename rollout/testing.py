@@ -12,7 +12,8 @@ from typing import Any
 
 from rollout.core.actions import Action, ActionResult
 from rollout.core.errors import OutsideError, PermanentError, TransientError
-from rollout.core.model import Instance, Kind, Region, Sample
+from rollout.core.model import Instance, Kind, Region
+from rollout.core.signals import Sample
 from rollout.ports import Ask, Clock, Deployer, MetricSource, Notice, Progress, Reading, Reply
 
 

@@ -3,9 +3,10 @@
 import math
 from datetime import datetime, timedelta
 
-from rollout.core.model import Judgement, RegionPhase, RegionRollout, SignalKind, VerdictKind
+from rollout.core.model import RegionPhase, RegionRollout
 from rollout.core.plan import Plan, PlanStep, SetWeight
 from rollout.core.policy import Bake
+from rollout.core.signals import Judgement, SignalKind, VerdictKind
 from rollout.ports import Case
 from rollout.sight import step_words
 from rollout.views import Next

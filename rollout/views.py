@@ -9,16 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from rollout.core.model import (
-    Approval,
-    Hold,
-    Obligation,
-    Outcome,
-    Phase,
-    Reason,
-    RegionPhase,
-    VerdictKind,
-)
+from rollout.core.model import Approval, Hold, Obligation, Outcome, Phase, Reason, RegionPhase
+from rollout.core.signals import VerdictKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +45,29 @@ class CheckView:
     limit_text: str = ""
     note: str = ""  # what the judge remarks on its numbers, for those who ask why
     acts_at: float | None = None  # the log_e at which this check alone rolls back; None: only its guard acts
+    low: float | None = None  # of value over baseline: the 95 % interval that holds at every look
+    high: float | None = None
+    interval_text: str = ""  # "between ×2.1 and ×12"
+    events: tuple[float, float] | None = None  # what the value was computed from: events, exposure
+    beside: tuple[float, float] | None = None  # the same of the baseline
+    baseline_words: str = ""  # what the baseline is, to follow its number: "on instances beside it in R3"
+    rests_on: str = (
+        "none"  # proof | calibration | uncalibrated | none: what the false-rollback promise rests on
+    )
+    rests_words: str = ""
+    critical: bool = True  # else its harm holds and pages, and does not roll back
+    suspected: bool = False  # its evidence of harm holds and pages, and does not act alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspectView:
+    """One of several releases that may have caused a rise; `score` is 0..1 and no probability."""
+
+    rollout: str
+    service: str
+    version: str
+    score: float
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +133,9 @@ class PolicyName:
 class RolloutView:
     """A rollout as everybody reads it. `sentence` is its state in one sentence.
 
+    `against` is the strongest evidence against what is decided: of health where harm is blamed, of harm
+    where none is. `suspects` are the releases that may have caused the harm, most likely first, where more
+    than one was there; only a rollout that is read by itself has them.
     `row_version` rises with every transition: what a person saw when deciding.
     """
 
@@ -152,6 +170,8 @@ class RolloutView:
     harm_since: datetime | None
     decided_at: datetime | None
     finished_at: datetime | None
+    against: str = ""
+    suspects: tuple[SuspectView, ...] = ()
 
     @property
     def regions(self) -> tuple[RegionView, ...]:
@@ -165,13 +185,33 @@ class RolloutView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DetectableView:
+    """What a bake can see of one check in one region, in numbers and in words.
+
+    `rise` is the smallest rise over the baseline that it can rule out at 5 % (2.0 = twice; of what harms
+    when it falls, half), `seen` the exposure of the candidate that it judges, and `needed_s` how long it
+    would have to be to rule `tolerance` out. None where there is none, or where it is not known.
+    """
+
+    region: str
+    signal: str
+    title: str
+    baseline_kind: str  # beside | peers | history, or empty where there is nothing to compare with yet
+    seen: float | None
+    rise: float | None
+    tolerance: float
+    needed_s: float | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanStepView:
     """One step of a plan with its clock time, if everything before it takes its planned time."""
 
     what: str
     at: datetime
     planned_s: int
-    detectable: Mapping[str, str] = field(default_factory=dict)
+    detectable: tuple[DetectableView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +224,28 @@ class PlanStageView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonView:
+    """What checks of a region are compared with, and what the promise rests on: proof, calibration, none."""
+
+    region: str
+    signals: tuple[str, ...]
+    kind: str  # beside | peers | history
+    rests_on: str
+    history_days: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanProblemView:
+    """A place of the policy for which `start` would refuse, and what mends it."""
+
+    place: str  # checks.0.tolerance
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanView:
-    """A dry run: nothing was started."""
+    """A dry run: nothing was started. With `problems`, `start` refuses."""
 
     service: str
     version: str
@@ -195,6 +255,8 @@ class PlanView:
     checks: tuple[str, ...]
     watch_until: datetime
     warnings: tuple[str, ...]  # what would stop it, or cannot be judged
+    comparisons: tuple[ComparisonView, ...] = ()
+    problems: tuple[PlanProblemView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

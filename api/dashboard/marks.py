@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rollout.core.model import ObligationState, Phase, RegionPhase, VerdictKind
+from rollout.core.model import ObligationState, Phase, RegionPhase
+from rollout.core.signals import VerdictKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ VERDICTS: Mapping[VerdictKind, Mark] = {
     VerdictKind.UNDECIDED: Mark("◌", "undecided", "move"),
     VerdictKind.NO_DATA: Mark("?", "no data", "warn"),
 }
+
+SUSPECTED = Mark("!", "suspected", "warn")  # instead of the verdict's own: it holds and pages
 
 OBLIGATIONS: Mapping[ObligationState, Mark] = {
     ObligationState.OPEN: Mark("◐", "open", "move"),

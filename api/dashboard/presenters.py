@@ -194,7 +194,8 @@ def _lane_next(region: RegionView) -> str:
 
 def tile(check: CheckView) -> Tile:
     """One check: value beside baseline, and how far the evidence of harm has come."""
-    return Tile(check, marks.VERDICTS[check.verdict], ratio(check), evidence(check))
+    mark = marks.SUSPECTED if check.suspected else marks.VERDICTS[check.verdict]
+    return Tile(check, mark, ratio(check), evidence(check))
 
 
 def ratio(check: CheckView) -> str:
@@ -210,18 +211,23 @@ def evidence(check: CheckView) -> Bar | None:
         return None
     part = check.log_e / check.acts_at
     word = next((word for least, word in _STRENGTHS if part >= least), "none")
-    words = f"of harm {odds(check.log_e)}: {word}; acts alone at {odds(check.acts_at)}"
+    limit = f"acts alone at {odds(check.acts_at)}" if check.critical else "not critical: holds and pages"
+    words = f"of harm {odds(check.log_e)}: {word}; {limit}"
     return Bar(min(max(check.log_e, 0.0), check.acts_at), check.acts_at, words)
 
 
 def tiles(view: RolloutView) -> Mapping[str, tuple[Tile, ...]]:
     """The checks of every region that has some, worst verdict first."""
-    order = ("fail", "no_data", "undecided", "pass")
     return {
-        region.region: tuple(tile(c) for c in sorted(region.checks, key=lambda c: order.index(c.verdict)))
+        region.region: tuple(tile(c) for c in sorted(region.checks, key=_urgency))
         for region in view.regions
         if region.checks
     }
+
+
+def _urgency(check: CheckView) -> tuple[bool, int]:
+    order = ("fail", "no_data", "undecided", "pass")
+    return check.verdict != "fail" and not check.suspected, order.index(check.verdict)
 
 
 # ------------------------------------------------------------------ what is owed

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from rollout.cli import access, deciding, policies, reading, services, serving, starting, watching
+from rollout.cli import access, deciding, judging, policies, reading, services, serving, starting, watching
 from rollout.cli.exits import Exit, Failure
 from rollout.cli.logs import configure
 from rollout.cli.session import Session, World
@@ -24,6 +24,8 @@ _PANELS: dict[str, Verbs] = {
         "watch": watching.watch,
         "why": reading.why,
         "plan": starting.plan,
+        "judge": judging.judge,
+        "backtest": judging.backtest,
     },
     "Move": {
         "start": starting.start,

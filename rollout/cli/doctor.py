@@ -14,7 +14,8 @@ from rollout.cli.exits import Exit, Failure
 from rollout.cli.session import Session
 from rollout.config import Configuration, load_configuration
 from rollout.core.errors import InvalidInput, RolloutError
-from rollout.core.model import Region, Signal
+from rollout.core.model import Region
+from rollout.core.signals import Signal
 from rollout.http import client
 from rollout.ports import Ask, Clock
 from rollout.registry import SOURCES

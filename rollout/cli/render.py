@@ -38,6 +38,7 @@ _VERDICTS = {
     "undecided": ("?", "yellow"),
     "no_data": ("∅", "yellow"),
 }
+_SUSPECTED = ("!", "yellow")
 _KEY = 9  # columns of a key such as "blocked"
 
 
@@ -48,13 +49,16 @@ def status(view: View) -> Text:
 
 
 def why(view: View) -> Text:
-    """The reason and what it rests on, reach and next as in status, and every check with its numbers."""
+    """The reason, what speaks against it, whom else it may be due to, reach, next, and every check."""
     reason = view["reason"]
     lines = [headline(view), _pair("why", reason["text"])]
     if reason.get("since"):
         lines.append(_pair("since", moment(reason["since"])))
     if view.get("decided_at"):
         lines.append(_pair("decided", moment(view["decided_at"])))
+    if view.get("against"):
+        lines.append(_pair("against", view["against"]))
+    lines += [_pair("suspect", f"{n}. {one['text']}") for n, one in enumerate(view.get("suspects", ()), 1)]
     return _joined([*lines, *_answers(view), *_regions(view, every=True), *_ends(view)])
 
 
@@ -143,10 +147,11 @@ def _reach(exposure: View) -> str:
 def _regions(view: View, *, every: bool) -> list[Text]:
     lines = []
     for region in (region for stage in view["stages"] for region in stage["regions"]):
-        told = [check for check in region["checks"] if every or check["verdict"] in ("fail", "no_data")]
+        told = [check for check in region["checks"] if every or _alarming(check)]
         lines.append(_region(region))
         lines += [_check(check, noted=every) for check in told]
-        undecided = [check["title"] for check in region["checks"] if check["verdict"] == "undecided"]
+        waiting = (check for check in region["checks"] if check["verdict"] == "undecided")
+        undecided = [check["title"] for check in waiting if check not in told]
         if undecided and not every:
             lines.append(_undecided(undecided))
     return lines
@@ -166,12 +171,26 @@ def _region(region: View) -> Text:
     return Text.assemble(f"  {region['region']}  ", (f"{sign} ", style), " · ".join(parts))
 
 
+def _alarming(check: View) -> bool:
+    return check["verdict"] in ("fail", "no_data") or bool(check.get("suspected"))
+
+
 def _check(check: View, *, noted: bool) -> Text:
-    sign, style = _VERDICTS[check["verdict"]]
+    sign, style = _SUSPECTED if check.get("suspected") else _VERDICTS[check["verdict"]]
     needs = f" (needs {check['needs']})" if check["needs"] else ""
-    note = check.get("note", "") if noted else ""
-    remark = (f"\n        {note}", "dim") if note not in check["text"] else ""
+    facts = _facts(check) if noted else []
+    remark = ("".join(f"\n        {fact}" for fact in facts), "dim")
     return Text.assemble("      ", (f"{sign} ", style), f"{check['text']}{needs}", remark)
+
+
+def _facts(check: View) -> list[str]:
+    """What the sentence does not say: the limit, what the promise rests on, and the judge's remark."""
+    limit = check.get("limit_text", "") if check.get("limit") else ""
+    numbers = [f"limit {limit}" if limit and f"limit {limit}" not in check["text"] else ""]
+    numbers += [check.get("rests_words", ""), "" if check.get("critical", True) else "not critical"]
+    facts = ["; ".join(filter(None, numbers))]
+    note = check.get("note", "")
+    return [fact for fact in (*facts, note if note not in check["text"] else "") if fact]
 
 
 def _undecided(titles: Sequence[str]) -> Text:

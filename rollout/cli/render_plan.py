@@ -1,4 +1,4 @@
-"""A plan as text: clock times, and what each bake can rule out. Pure."""
+"""A plan as text: clock times, what each check is compared with, and what each bake can rule out. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,7 +10,7 @@ View = Mapping[str, Any]
 
 
 def plan(view: View) -> Text:
-    """One line for each step, under its stage."""
+    """One line for each step, under its stage; what would stop it comes last."""
     policy = view["policy"]
     first = _first_time(view)
     lines = [
@@ -24,8 +24,14 @@ def plan(view: View) -> Text:
         lines += _stage(stage, view["back_to"], first)
     lines.append(Text(f"  watched until {_time(view['watch_until'], first)}"))
     lines.append(Text(f"  checks: {', '.join(view['checks'])}"))
+    lines += [Text(f"    {each['text']}", style="dim") for each in view["comparisons"]]
     lines += [Text.assemble(("  ! ", "yellow"), warning) for warning in view["warnings"]]
+    lines += [_problem(problem) for problem in view["problems"]]
     return Text("\n").join(lines)
+
+
+def _problem(problem: View) -> Text:
+    return Text.assemble(("  ✖ ", "red"), f"Start would be refused: {problem['place']}: {problem['message']}")
 
 
 def _first_time(view: View) -> datetime:
@@ -36,11 +42,16 @@ def _stage(stage: View, back_to: Mapping[str, str | None], first: datetime) -> l
     names = ", ".join(stage["regions"])
     good = ", ".join(sorted({back_to.get(name) or "nothing" for name in stage["regions"]}))
     lines = [Text.assemble((f"  {names}", "bold"), f"  back to {good}")]
+    several = len(stage["regions"]) > 1
     for step in stage["steps"]:
         lines.append(Text(f"    {_time(step['at'], first)}  {step['what']}"))
-        found = step["detectable"].values()
-        lines += [Text(f"           {text}", style="dim") for text in found]
+        lines += [_detectable(each, several) for each in step["detectable"]]
     return lines
+
+
+def _detectable(each: View, several: bool) -> Text:
+    place = f"{each['region']} " if several else ""
+    return Text(f"           {place}{each['text']}", style="dim")
 
 
 def _time(text: str, first: datetime) -> str:

@@ -11,8 +11,9 @@ from rollout.config.document import MAX_BYTES, Document, decode, read_document
 from rollout.config.nouns import overridden, policy_of, refuse_unfit, regions_of, signals_of
 from rollout.config.revisions import Revisions
 from rollout.core.errors import InvalidInput, Problem
-from rollout.core.model import Region, Service, Signal
+from rollout.core.model import Region, Service
 from rollout.core.policy import Policy
+from rollout.core.signals import Signal
 from rollout.registry import load_plugins
 
 T = TypeVar("T")

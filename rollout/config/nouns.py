@@ -8,11 +8,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from rollout.config.document import Document
 from rollout.config.shapes import RegionsFile, SignalsFile, SignalShape
-from rollout.core.errors import InvalidInput, Problem
-from rollout.core.model import Region, Signal
-from rollout.core.plan import compile_plan
+from rollout.core.errors import InvalidInput, Problem, did_you_mean
+from rollout.core.model import Region
+from rollout.core.plan import Plan, compile_plan, segments
 from rollout.core.policy import Policy, SignalName
-from rollout.explain import did_you_mean, explain, joined
+from rollout.core.signals import Signal
+from rollout.explain import explain, joined
 from rollout.registry import DEPLOYERS, SOURCES, Options
 
 MAX_PROBLEMS = 50  # of one file; beyond that nobody reads on
@@ -67,18 +68,34 @@ def refuse_unfit(
         plan = compile_plan(policy, regions, signals)
     except InvalidInput as error:
         raise _placed(document, error.problems) from error
+    _refuse(document, [*_unreadable(policy, plan)])
+
+
+def _unreadable(policy: Policy, plan: Plan) -> Iterator[Problem]:
+    """What only live judging needs, and not `rollout judge`: that each source can read each check."""
     kinds = {region.source.kind: region.name for region in plan.regions.values()}
-    deaf = [
-        Problem(
-            f"checks.{index}.signal",
-            f"'{check.signal}' means nothing to the source '{kind}' of region {region}; "
-            f"add '{kind}:' to it in policies/signals.yaml",
-        )
-        for index, check in enumerate(policy.checks)
-        for kind, region in kinds.items()
-        if SOURCES.signal_options(kind) and kind not in signals[check.signal].sources
-    ]
-    _refuse(document, deaf)
+    for index, check in enumerate(policy.checks):
+        signal = plan.signals[next(segments(check)).signal]
+        for kind, region in kinds.items():
+            model = SOURCES.signal_options(kind)
+            if model is None:
+                continue
+            if kind not in signal.sources:
+                message = (
+                    f"'{check.signal}' means nothing to the source '{kind}' of region {region}; "
+                    f"add '{kind}:' to it in policies/signals.yaml"
+                )
+                yield Problem(f"checks.{index}.signal", message)
+            elif check.kind is not None and (read := _read_as(model, signal, kind)) != check.kind:
+                message = (
+                    f"is a {check.kind}, but '{kind}' reads '{check.signal}' as a {read}; leave 'kind' out"
+                )
+                yield Problem(f"checks.{index}.kind", message)
+
+
+def _read_as(model: type[BaseModel], signal: Signal, kind: str) -> str:
+    """The kind of signal that a source reads, which its written form decides."""
+    return str(getattr(model.model_validate(signal.sources[kind]), "kind", signal.kind))
 
 
 def _validated(model: type[M], document: Document, hints: Mapping[str, str] = _NO_HINTS) -> M:
@@ -149,7 +166,7 @@ def _wrong_meanings(signal: Signal) -> Iterator[Problem]:
     for kind, written in signal.sources.items():
         place = joined("signals", signal.name, kind)
         if kind not in SOURCES.kinds:
-            hint = did_you_mean(kind, {*SOURCES.kinds, "kind", "title", "unit"})
+            hint = did_you_mean(kind, {*SOURCES.kinds, *SignalShape.model_fields})
             yield Problem(place, f"unknown key '{kind}'{hint}")
         elif model := SOURCES.signal_options(kind):
             try:

@@ -6,9 +6,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from rollout.core.model import Plugin, Region, Signal, SignalKind
-from rollout.core.policy import SignalName, Strict
-from rollout.explain import did_you_mean
+from rollout.core.errors import did_you_mean
+from rollout.core.model import Plugin, Region
+from rollout.core.policy import Duration, SegmentName, SignalName, Strict
+from rollout.core.signals import Direction, Signal, SignalKind
 
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%")
 
@@ -34,6 +35,15 @@ def _time_zone(value: str) -> str:
     return value
 
 
+def _regex(value: str) -> str:
+    """Refuse what is no regular expression."""
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"'{value}' is not a regular expression: {error}") from None
+    return value
+
+
 RegionName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,62}$")]
 Fraction = Annotated[
     float,
@@ -50,6 +60,8 @@ Fraction = Annotated[
     ),
 ]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
+Regex = Annotated[str, AfterValidator(_regex)]
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=200)]
 
 
 class PluginShape(Strict):
@@ -95,18 +107,39 @@ class RegionsFile(Strict):
 
 
 class SignalShape(BaseModel):
-    """What one signal name means; every further key is a kind of source and says how that reads it."""
+    """What one signal name means; every further key is a kind of source and says how that reads it.
+
+    `limit`, `limit_for` and `no_data` are those of a policy's check that says nothing of its own. `segments`
+    names parts of the signal, each by the labels (regular expressions) of its series.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     kind: SignalKind
     title: Annotated[str, Field(min_length=1, max_length=80)]
     unit: Annotated[str, Field(max_length=16)] = ""
+    direction: Direction | None = None
+    limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    limit_for: Duration | None = None
+    no_data: Literal["hold", "ignore"] | None = None
+    segments: dict[SegmentName, Annotated[dict[LabelName, Regex], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
 
     def noun(self, name: str) -> Signal:
-        """Return it in the model's words."""
+        """Return it in the model's words. Less work done is harm; more of anything else is."""
+        usual = Direction.DOWN if self.kind is SignalKind.THROUGHPUT else Direction.UP
         return Signal(
-            name=name, kind=self.kind, title=self.title, unit=self.unit, sources=self.model_extra or {}
+            name=name,
+            kind=self.kind,
+            title=self.title,
+            unit=self.unit,
+            direction=self.direction or usual,
+            limit=self.limit,
+            limit_for=self.limit_for,
+            no_data=self.no_data,
+            sources=self.model_extra or {},
+            segments=self.segments,
         )
 
 

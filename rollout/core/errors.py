@@ -16,6 +16,8 @@ RolloutError
 They become HTTP in `api/errors.py` and exit codes in `rollout/cli/exits.py`, nowhere else.
 """
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -28,6 +30,15 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}" if self.place else self.message
+
+
+def did_you_mean(written: str, known: Iterable[str]) -> str:
+    """`; did you mean 'bake'?`, or the known words when none is near."""
+    words = sorted(known)
+    near = difflib.get_close_matches(written, words, n=1)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; known: {', '.join(words)}" if words else ""
 
 
 class RolloutError(Exception):

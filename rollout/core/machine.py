@@ -6,11 +6,11 @@ trigger. The diagrams in docs/state-machine.md are rendered from these tables by
 Theory of operation
 -------------------
 A rollout is queued, proves its way back (preflight), then progresses through the stages of its plan.
-It can wait for people in two ways: awaiting_approval (the plan asked) and held (a person, or a lack of
-evidence). Judging goes on in both. From the first touched region on, every phase has a way to
-rolling_back; before that, a rollout is canceled, rejected or superseded instead. `succeeded` is not the
-end of judging: an open watch can still send a rollout back. `rollback_failed` is never final: it is
-retried, or ends as rolled_back once every region was read back on its known good.
+It can wait for people in two ways: awaiting_approval (the plan asked) and held (a person, a lack of
+evidence, or harm that is suspected). Judging goes on in both. From the first touched region on, every
+phase has a way to rolling_back; before that, a rollout is canceled, rejected or superseded instead.
+`succeeded` is not the end of judging: an open watch can still send a rollout back. `rollback_failed` is
+never final: it is retried, or ends as rolled_back once every region was read back on its known good.
 
 Regions move on their own, so several regions of one stage can stand in different places.
 """
@@ -42,6 +42,7 @@ class Trigger(StrEnum):
     REJECT = "reject"
     HOLD = "hold"
     NO_DATA = "no_data"  # nothing to judge for too long
+    SUSPECTED = "suspected"  # evidence of harm that is not enough to act on alone
     BAKE_EXPIRED = "bake_expired"  # a bake until pass reached its max undecided
     QUEUE_EXPIRED = "queue_expired"  # waited too long for another rollout
     STOPPED = "stopped"  # a rollback of the service stopped automatic promotion
@@ -102,6 +103,7 @@ PHASES: Mapping[Phase, Mapping[Trigger, Phase]] = {
         _T.APPROVAL_NEEDED: P.AWAITING_APPROVAL,
         _T.HOLD: P.HELD,
         _T.NO_DATA: P.HELD,
+        _T.SUSPECTED: P.HELD,
         _T.BAKE_EXPIRED: P.HELD,
         _T.ALL_PASSED: P.SUCCEEDED,
         **_BEFORE_TOUCHED,
@@ -112,12 +114,14 @@ PHASES: Mapping[Phase, Mapping[Trigger, Phase]] = {
         _T.APPROVAL_EXPIRED: P.HELD,
         _T.HOLD: P.HELD,
         _T.NO_DATA: P.HELD,
+        _T.SUSPECTED: P.HELD,
         **_BEFORE_TOUCHED,
         **_GOING_BACK,
     },
     P.HELD: {
         _T.HOLD: P.HELD,  # another owner
         _T.HOLD_EXPIRED: P.HELD,
+        _T.SUSPECTED: P.HELD,  # nothing goes on by itself any more
         _T.RESUME: P.PROGRESSING,
         _T.REQUEUE: P.QUEUED,
         **_BEFORE_TOUCHED,

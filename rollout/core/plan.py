@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rollout.core.errors import InvalidInput, Problem
-from rollout.core.model import BaselineKind, Direction, Region, Signal, SignalKind, series_name, series_parts
+from rollout.core.errors import InvalidInput, Problem, did_you_mean
+from rollout.core.model import Region
 from rollout.core.policy import (
     ApprovalStep,
     Bake,
@@ -17,6 +17,7 @@ from rollout.core.policy import (
     Stage,
     Step,
 )
+from rollout.core.signals import BaselineKind, Direction, Signal, SignalKind, series_name, series_parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,9 @@ class SetWeight:
 
 
 PlanStep = SetWeight | Bake | ApprovalStep
+
+GAPS = "gaps"  # the pseudo signal of missing data, judged in every plan
+_GAPS = Signal(name=GAPS, kind=SignalKind.RATE, title="gaps in what it reports")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,18 +101,14 @@ def compile_plan(
 ) -> Plan:
     """Resolve the regions of `policy`; `only` narrows to the regions in which a service lives.
 
-    Raises InvalidInput for a region that regions.yaml does not name, and when nothing is left.
+    Raises InvalidInput for a region that regions.yaml does not name, for a signal that means nothing, when no
+    region is left, and for a check that a region has nothing to compare with.
     """
-    unknown = [
-        Problem(f"stages.{i}.regions", f"unknown region '{name}'; known: {', '.join(sorted(regions))}")
-        for i, stage in enumerate(policy.stages)
-        for name in stage.regions
-        if name not in regions
-    ]
-    if unknown:
-        raise InvalidInput(f"Policy '{policy.name}' names regions that do not exist.", tuple(unknown))
-    checks = tuple(each for check in policy.checks for each in _segments(check))
+    _refuse_unknown(policy, regions)
     meanings = _meanings(policy, signals)
+    checks = tuple(
+        _settled(each, meanings[each.signal]) for check in policy.checks for each in segments(check)
+    )
     stages = tuple(
         _stage(policy, stage, names)
         for stage in policy.stages
@@ -117,7 +117,7 @@ def compile_plan(
     if not stages:
         raise InvalidInput(f"Policy '{policy.name}' reaches none of the regions {', '.join(only)}.")
     reached = [name for stage in stages for name in stage.regions]
-    return Plan(
+    plan = Plan(
         policy=policy.name,
         revision=revision,
         stages=stages,
@@ -131,11 +131,48 @@ def compile_plan(
         holdback=policy.holdback,
         watch_s=policy.watch,
         regions={name: regions[name] for name in reached},
-        signals=meanings,
+        signals={GAPS: _GAPS, **meanings},
     )
+    _refuse_uncompared(policy, plan)
+    return plan
 
 
-def _segments(check: CheckSpec) -> Iterator[CheckSpec]:
+def _refuse_unknown(policy: Policy, regions: Mapping[str, Region]) -> None:
+    unknown = [
+        Problem(f"stages.{i}.regions", f"unknown region '{name}'{did_you_mean(name, regions)}")
+        for i, stage in enumerate(policy.stages)
+        for name in stage.regions
+        if name not in regions
+    ]
+    if unknown:
+        raise InvalidInput(f"Policy '{policy.name}' names regions that do not exist.", tuple(unknown))
+
+
+def _refuse_uncompared(policy: Policy, plan: Plan) -> None:
+    """Refuse a check that forbids every kind of baseline that a region can have."""
+    problems = tuple(
+        Problem(f"checks.{index}.baselines", _uncompared(region, check))
+        for index, check in enumerate(policy.checks)
+        for region in plan.regions
+        if not plan.baselines(region, check)
+    )
+    if problems:
+        raise InvalidInput(f"Policy '{policy.name}' leaves checks without a baseline.", problems)
+
+
+def _uncompared(region: str, check: CheckSpec) -> str:
+    why, knobs = [], ["allow 'history' too"]
+    if BaselineKind.BESIDE in check.baselines:
+        why.append("a holdback of 0 % leaves no instance beside it")
+        knobs.append("keep a holdback of 1 % or more")
+    if BaselineKind.PEERS in check.baselines:
+        why.append("no region is upgraded after it")
+        knobs.append("put another region into a later stage")
+    lacking = " and ".join(why)
+    return f"{region} has nothing to compare '{check.signal}' with: {lacking}; {', or '.join(knobs)}"
+
+
+def segments(check: CheckSpec) -> Iterator[CheckSpec]:
     """One check for each segment, which share its weight; the check itself where it has none."""
     if not check.segments:
         yield check
@@ -145,12 +182,23 @@ def _segments(check: CheckSpec) -> Iterator[CheckSpec]:
         yield check.model_copy(update={"signal": signal, "weight": part, "segments": ()})
 
 
+def _settled(check: CheckSpec, signal: Signal) -> CheckSpec:
+    """The check with its signal's own settings where the policy writes none."""
+    settings = {name: getattr(signal, name) for name in ("limit", "limit_for", "no_data")}
+    unwritten = {
+        name: value
+        for name, value in settings.items()
+        if value is not None and name not in check.model_fields_set
+    }
+    return check.model_copy(update=unwritten)
+
+
 def _meanings(policy: Policy, signals: Mapping[str, Signal]) -> dict[str, Signal]:
     """What each check's signal means. Raises InvalidInput naming those that mean nothing."""
     found: dict[str, Signal] = {}
     problems = []
     for index, written in enumerate(policy.checks):
-        for check in _segments(written):
+        for check in segments(written):
             try:
                 found[check.signal] = _meaning(check, signals)
             except InvalidInput as error:
@@ -164,7 +212,7 @@ def _meaning(check: CheckSpec, signals: Mapping[str, Signal]) -> Signal:
     base, labels = series_parts(check.signal)
     known = signals.get(check.signal) or signals.get(base)
     if known is None and check.kind is None:
-        message = f"unknown signal '{base}'; known: {', '.join(sorted(signals))}; or say its 'kind' here"
+        message = f"unknown signal '{base}'{did_you_mean(base, signals)}"
         raise InvalidInput("", (Problem("signal", message),))
     signal = known or Signal(name=base, kind=check.kind or SignalKind.RATIO, title=base.replace("_", " "))
     kind = check.kind or signal.kind
@@ -172,9 +220,8 @@ def _meaning(check: CheckSpec, signals: Mapping[str, Signal]) -> Signal:
     name = labels.get("segment", "")
     if known is not None and known.sources and name and known.name != check.signal:
         if name not in known.segments:
-            names = ", ".join(sorted(known.segments)) or "none"
-            message = f"'{base}' has no segment '{name}'; known: {names}"
-            raise InvalidInput("", (Problem("segments", message),))
+            near = did_you_mean(name, known.segments) or "; add it to it in policies/signals.yaml"
+            raise InvalidInput("", (Problem("segments", f"'{base}' has no segment '{name}'{near}"),))
         signal = replace(signal, segment=known.segments[name])
     title = f"{signal.title} ({name})" if name else signal.title
     return replace(signal, name=check.signal, kind=kind, direction=direction, title=title)

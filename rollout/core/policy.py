@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from rollout.core.model import BaselineKind, Direction, SignalKind
+from rollout.core.signals import BaselineKind, Direction, SignalKind, series_name
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_S = 90 * 86400
@@ -161,10 +161,11 @@ class CheckSpec(Strict):
     A bare name is a check with nothing but defaults. `kind` and `direction` stand in for what signals.yaml
     says; with a `kind`, a signal needs no entry there. `weight` is its part of the false-rollback budget,
     relative to the other checks. A check that is not `critical` holds and pages where others roll back.
-    `limit` guards a gauge: beyond it and getting worse for `limit_for` acts at once. `interval` is how often
-    the signal has a sample, where that is less often than `judging.interval`. `baselines` says what it may be
-    compared with. Each of `segments` becomes a check of its own and they share `weight`. `accept_unseen` is
-    the reason for which a `tolerance` that the bakes cannot see is accepted.
+    `limit` guards a gauge: beyond it and getting worse for `limit_for` acts at once. Where `limit`,
+    `limit_for` or `no_data` is not written, what signals.yaml says of the signal counts. `interval` is how
+    often the signal has a sample, where that is less often than `judging.interval`. `baselines` says what it
+    may be compared with. Each of `segments` becomes a check of its own and they share `weight`.
+    `accept_unseen` is the reason for which a `tolerance` that the bakes cannot see is accepted.
     """
 
     signal: SignalName
@@ -185,6 +186,12 @@ class CheckSpec(Strict):
     @classmethod
     def _short(cls, value: Any) -> Any:
         return {"signal": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_segment(self) -> "CheckSpec":
+        if self.segments and "{" in self.signal:
+            raise ValueError(f"signal: '{self.signal}' is a segment already; take 'segments' away")
+        return self
 
 
 class CrashLoop(Strict):
@@ -238,7 +245,7 @@ class Deadlines(Strict):
     queue: Duration = 86400.0
 
 
-LEAST_HOLDBACK = 1  # percent
+LEAST_HOLDBACK = 1  # percent, where there is one: weights are whole percents
 
 
 class Policy(Strict):
@@ -267,19 +274,27 @@ class Policy(Strict):
             for i, stage in enumerate(self.stages)
             for j, name in enumerate(stage.regions)
         ]
-        signals = [(f"checks.{i}.signal", check.signal) for i, check in enumerate(self.checks)]
+        signals = [named for i, check in enumerate(self.checks) for named in _series(i, check)]
         names = [(f"stages.{i}.name", stage.name) for i, stage in enumerate(self.stages) if stage.name]
         wrong = [*_doubled(regions), *_doubled(names), *_doubled(signals)]
-        if self.holdback < LEAST_HOLDBACK:
+        if 0 < self.holdback < LEAST_HOLDBACK:
             wrong.append(
-                f"holdback: {self.holdback:g} % leaves no baseline to compare with; "
-                f"keep {LEAST_HOLDBACK} % or more"
+                f"holdback: {self.holdback:g} % is next to nothing; keep {LEAST_HOLDBACK} % or more, or 0 "
+                "for none, and regions are compared with those that come later and with their own past"
             )
         for index, stage in enumerate(self.stages):
             wrong += _whole_way(index, stage.steps or self.steps, self.holdback, self.judging.warmup)
         if wrong:
             raise ValueError("\n".join(wrong))  # one line for each place, which config.py takes apart
         return self
+
+
+def _series(index: int, check: CheckSpec) -> Iterator[tuple[str, str]]:
+    """The place and name of each signal that a check judges: its segments, or itself."""
+    if not check.segments:
+        yield f"checks.{index}.signal", check.signal
+    for place, name in enumerate(check.segments):
+        yield f"checks.{index}.segments.{place}", series_name(check.signal, segment=name)
 
 
 def _doubled(named: list[tuple[str, str]]) -> Iterator[str]:

@@ -54,10 +54,10 @@ stages:
     steps: [{set_weight: 25%}, {bake: 3s}, {set_weight: 75%}, {bake: 15s}]
   - regions: [R2]
 checks:
-  - {signal: errors, tolerance: 2}
-  - {signal: latency, tolerance: 2}
+  - errors
+  - latency
   - {signal: restarts, weight: 4}
-  - {signal: work_age, tolerance: 2, weight: 4}
+  - {signal: work_age, weight: 4}
   - {signal: oldest_age, limit: 60, no_data: ignore}
 judging: {interval: 1s, block: 1s, warmup: 1s, max_age: 5s, min_requests: 3}
 guards:

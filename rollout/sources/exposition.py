@@ -4,9 +4,12 @@ Nothing here knows HTTP or signals. Every refusal is a TransientError whose text
 "instance a of version 2.0 …", since the next answer of the same instance may well be good.
 """
 
+import difflib
+import heapq
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -14,6 +17,7 @@ from rollout.core.errors import TransientError
 
 LARGEST = 2.0**53  # beyond it a float skips whole numbers, so that no count is exact
 LONGEST_LINE = 16_384  # characters; the parser needs quadratic time on one line with many escaped quotes
+LOOKED_THROUGH = 5_000  # names that a wrong one is compared with; it happens at every reading until mended
 
 _ENDINGS = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}  # of the series of a metric
 
@@ -36,9 +40,13 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Exposition:
-    """Everything that one instance exposes, by name. A metric that is declared and has no series is empty."""
+    """Everything that one instance exposes, by name. A metric that is declared and has no series is empty.
+
+    `names` are all the names that its answer holds, also where `series` is only a part of it.
+    """
 
     series: Mapping[str, tuple[Series, ...]] = field(default_factory=dict)
+    names: Collection[str] = ()
 
     def named(self, metric: str) -> tuple[Series, ...] | None:
         """The series of `metric`, with or without `_total`, or None where there is no such metric at all."""
@@ -62,8 +70,20 @@ class Exposition:
             {
                 name: tuple(one for one in series if one.labels.get(label, version) == version)
                 for name, series in found.items()
-            }
+            },
+            self.names,
         )
+
+    def near(self, metric: str) -> str:
+        """The names most like `metric`, best first, as the end of a sentence; empty where none is like it."""
+        words = set(metric.split("_"))
+        likely = heapq.nlargest(
+            20,
+            islice(self.names, LOOKED_THROUGH),
+            key=lambda name: (len(words.intersection(name.split("_"))), name[:4] == metric[:4]),
+        )
+        near = difflib.get_close_matches(metric, likely, n=3)
+        return f"; the nearest names there: {', '.join(near)}" if near else ""
 
 
 def parse(body: bytes) -> Exposition:
@@ -98,7 +118,7 @@ def _parsed(text: str) -> Exposition:
                     timestamp=None if sample.timestamp is None else float(sample.timestamp),
                 )
             )
-    return Exposition({name: tuple(series) for name, series in found.items()})
+    return Exposition({name: tuple(series) for name, series in found.items()}, found.keys())
 
 
 def _spellings(metric: str) -> tuple[str, str]:
@@ -106,21 +126,20 @@ def _spellings(metric: str) -> tuple[str, str]:
     return metric, f"{metric}_total"
 
 
-def refuse_broken(series: Collection[Series], *, counts: bool, after: float | None) -> None:
-    """Raise TransientError for the first series that is no evidence.
+def checked(series: Iterable[Series], *, counts: bool) -> dict[str, Series]:
+    """The series by key. Raises TransientError for the first one that is no evidence.
 
-    That is: not a finite number, beyond `LARGEST`, below zero although it `counts`, stated twice, or
-    measured, by its own timestamp, not `after` the last reading.
+    That is: not a finite number, beyond `LARGEST`, below zero although it `counts`, or stated twice.
     """
-    seen: set[str] = set()
+    found: dict[str, Series] = {}
     for one in series:
+        key = one.key
         if not math.isfinite(one.value) or (counts and one.value < 0):
             wanted = "a count" if counts else "a number"
-            raise TransientError(f"exposes {one.key[:160]} as {one.value:g}, which is not {wanted}")
+            raise TransientError(f"exposes {key[:160]} as {one.value:g}, which is not {wanted}")
         if abs(one.value) > LARGEST:
-            raise TransientError(f"exposes {one.key[:160]} as {one.value:g}, which is beyond 2**53")
-        if one.key in seen:
-            raise TransientError(f"exposes {one.key[:160]} twice")
-        if one.timestamp is not None and after is not None and not one.timestamp > after:
-            raise TransientError(f"exposes {one.key[:160]} as of a time before the last reading: stale")
-        seen.add(one.key)
+            raise TransientError(f"exposes {key[:160]} as {one.value:g}, which is beyond 2**53")
+        if key in found:
+            raise TransientError(f"exposes {key[:160]} twice")
+        found[key] = one
+    return found

@@ -17,8 +17,8 @@ from rollout.ports import Ask, Reading
 from rollout.registry import SOURCES, Options, Surroundings
 from rollout.sources.exposition import Exposition, parse
 from rollout.sources.scrape_cursor import Cursor
-from rollout.sources.scrape_reading import Specs, merge
-from rollout.sources.scrape_signals import KIND, LabelName, ScrapeSignal, read_signal
+from rollout.sources.scrape_reading import merge
+from rollout.sources.scrape_signals import KIND, LabelName, Meaning, ScrapeSignal, meaning
 
 AT_ONCE = 64  # below the connection limit of the client, so that waiting for it never counts as slowness
 HEADERS = {"Accept": "text/plain; version=0.0.4", "Accept-Encoding": "identity"}
@@ -47,7 +47,7 @@ class ScrapeSource:
         """One reading; see ports. Also raises InvalidInput when a signal is written wrong."""
         if not ask.instances:
             raise TransientError(f"The deployer reports no instance of {ask.service} in {ask.region}.")
-        specs, unread = _specs(ask)
+        meanings, unread = _meanings(ask)
         cursor, forgotten = _cursor(ask)
         if cursor.at is not None and ask.now <= cursor.at:
             problem = (
@@ -57,7 +57,7 @@ class ScrapeSource:
             return Reading(samples=(), cursor=ask.cursor, problems=(problem,))
         slots = asyncio.Semaphore(AT_ONCE)
         answers = await asyncio.gather(*(self._answer(instance, slots) for instance in ask.instances))
-        reading = merge(ask, specs, cursor, answers, self._options.version_label)
+        reading = merge(ask, meanings, cursor, answers, self._options.version_label)
         return replace(reading, problems=(*forgotten, *unread, *reading.problems))
 
     async def _answer(self, instance: Instance, slots: asyncio.Semaphore) -> Exposition | TransientError:
@@ -117,13 +117,19 @@ def _cursor(ask: Ask) -> tuple[Cursor, Sequence[str]]:
     return Cursor(), (f"What was remembered of {ask.region} is not of '{KIND}'; counting begins anew.",)
 
 
-def _specs(ask: Ask) -> tuple[Specs, Sequence[str]]:
-    """How to read each signal, and a sentence for each that says nothing about this source."""
-    read = [(signal, read_signal(signal)) for signal in ask.signals]
-    unread = [
-        f"Signal {signal.name} is not read in {ask.region}: it does not say how '{KIND}' reads it. "
-        f"Add '{KIND}:' to it in policies/signals.yaml."
-        for signal, spec in read
-        if spec is None
-    ]
-    return [(signal, spec) for signal, spec in read if spec is not None], unread
+def _meanings(ask: Ask) -> tuple[Sequence[Meaning], Sequence[str]]:
+    """How to read each signal, and a sentence for each that cannot be read by this source."""
+    meanings: list[Meaning] = []
+    unread = []
+    for signal in ask.signals:
+        found = meaning(signal)
+        if found is not None and not found.unreadable:
+            meanings.append(found)
+            continue
+        why = (
+            found.unreadable
+            if found
+            else (f"it does not say how '{KIND}' reads it. Add '{KIND}:' to it in policies/signals.yaml.")
+        )
+        unread.append(f"Signal {signal.name} is not read in {ask.region}: {why}")
+    return meanings, unread

@@ -1,55 +1,72 @@
-"""What a signal means to the source `scrape`, and the raw numbers that one instance gives for it.
+"""What a signal means to the source `scrape`: what signals.yaml may say of it, and how it is read then.
 
-Differences between two readings are made in scrape_cursor.py, sums over instances in scrape_reading.py.
+The numbers that one instance gives for it are read in scrape_series.py.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from rollout.core.errors import InvalidInput, Problem, TransientError
-from rollout.core.model import Signal, SignalKind
+from rollout.core.errors import InvalidInput, Problem
+from rollout.core.signals import Direction, Signal, SignalKind, series_parts
 from rollout.registry import Options
-from rollout.sources.exposition import Exposition, Series, refuse_broken
 
 KIND = "scrape"  # the key in signals.yaml, and in regions.yaml
 
 MetricName = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$", max_length=200)]
 LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=200)]
+Where = tuple[tuple[str, re.Pattern[str]], ...]  # label, and what its whole value must match; all must
 
+_LABELS = TypeAdapter(dict[LabelName, re.Pattern[str]])
 _FORMS = {
     frozenset({"bad", "total"}): SignalKind.RATIO,
+    frozenset({"good", "total"}): SignalKind.RATIO,
     frozenset({"slower_than", "histogram"}): SignalKind.RATIO,
+    frozenset({"histogram"}): SignalKind.DISTRIBUTION,
     frozenset({"starts"}): SignalKind.RATE,
     frozenset({"value", "across"}): SignalKind.GAUGE,
+    frozenset({"done"}): SignalKind.THROUGHPUT,
+    frozenset({"done", "arrived"}): SignalKind.THROUGHPUT,
 }
 
 
 class Selector(Options):
-    """Series by metric name, and by regular expressions that the whole value of a label must match."""
+    """Series by metric name, and by regular expressions that the whole value of a label must match.
+
+    A bare name stands for the metric alone.
+    """
 
     metric: MetricName
     where: dict[LabelName, re.Pattern[str]] = Field(default_factory=dict)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, written: Any) -> Any:
+        return {"metric": written} if isinstance(written, str) else written
+
 
 class ScrapeSignal(Options):
-    """How one signal is read: one of four forms.
+    """How one signal is read: one of the forms below; docs/signals.md describes each.
 
-    ratio: `bad` and `total` counters, or `slower_than` (seconds, an edge of the buckets) of a `histogram`;
-    rate: `starts`, the gauge that says when the process started; gauge: `value`, `across` instances.
+    ratio: `bad` or `good`, and `total`; or `slower_than` (seconds, an edge of the buckets) of a `histogram`;
+    distribution: a `histogram`; rate: `starts`, the gauge that says when the process started;
+    gauge: `value`, `across` instances; throughput: `done`, and `arrived` where somebody counts it.
     """
 
     bad: Selector | None = None
+    good: Selector | None = None
     total: Selector | None = None
     slower_than: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    histogram: MetricName | None = None
+    histogram: Selector | None = None
     starts: MetricName | None = None
     value: Selector | None = None
-    across: Literal["max", "sum"] | None = None
+    across: Literal["max", "sum", "mean"] | None = None
+    done: Selector | None = None
+    arrived: Selector | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -68,28 +85,48 @@ class ScrapeSignal(Options):
         return _FORMS[self._given]
 
     @property
-    def key(self) -> str:
-        """Names this way of reading, so that what was remembered of another way is never continued."""
-        return hashlib.sha256(self.model_dump_json(exclude_none=True).encode()).hexdigest()[:16]
-
-    @property
     def metrics(self) -> tuple[str, ...]:
         """The names of everything that is read."""
-        chosen = [selector.metric for selector in (self.bad, self.total, self.value) if selector]
-        buckets = [f"{self.histogram}_bucket", f"{self.histogram}_count"] if self.histogram else []
-        return (*chosen, *buckets, *([self.starts] if self.starts else []))
+        selectors = (self.bad, self.good, self.total, self.value, self.done, self.arrived)
+        chosen = [selector.metric for selector in selectors if selector]
+        if self.histogram:
+            base = self.histogram.metric
+            chosen += [base, f"{base}_bucket", f"{base}_count"]
+        return (*chosen, *([self.starts] if self.starts else []))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
-    """The raw counters of a ratio. `bad` and `total` say how often each one's increase counts into which."""
+class Meaning:
+    """A signal with how it is read.
 
-    values: Mapping[str, float]
-    bad: Mapping[str, int]
-    total: Mapping[str, int]
+    `segment` narrows every selector of it. `key` names this signal read this way, so that what was remembered
+    of another signal, or of another way of reading this one, is never continued.
+    """
+
+    signal: Signal
+    spec: ScrapeSignal
+    segment: Where
+    key: str
+
+    def where(self, selector: Selector) -> Where:
+        """What the labels of the chosen series must match."""
+        return (*selector.where.items(), *self.segment)
+
+    @property
+    def unreadable(self) -> str:
+        """Why this signal cannot be read although each part of it is written well; empty when it can."""
+        if self.spec.starts and self.segment:
+            base, _ = series_parts(self.signal.name)
+            return f"a process restarts as a whole and has no segments. Check '{base}' without segments."
+        if self.spec.good and self.signal.direction is Direction.DOWN:
+            return (
+                "its value is what was not good (total less good), and 'direction: down' would take fewer "
+                "failures for harm. Leave 'direction' out."
+            )
+        return ""
 
 
-def read_signal(signal: Signal) -> ScrapeSignal | None:
+def meaning(signal: Signal) -> Meaning | None:
     """What signals.yaml says of `signal` for this source, or None where it says nothing.
 
     Raises InvalidInput naming the signal and each wrong place.
@@ -101,80 +138,28 @@ def read_signal(signal: Signal) -> ScrapeSignal | None:
     try:
         spec = ScrapeSignal.model_validate(written)
     except ValidationError as error:
-        problems = tuple(Problem(".".join([place, *map(str, e["loc"])]), e["msg"]) for e in error.errors())
-        raise InvalidInput(f"Signal '{signal.name}' cannot be read by '{KIND}'.", problems) from error
+        raise _refusal(signal, place, error) from error
     if spec.kind is not signal.kind:
         problem = Problem(place, f"is written for a {spec.kind}, but the signal is a {signal.kind}")
         raise InvalidInput(f"Signal '{signal.name}' cannot be read by '{KIND}'.", (problem,))
-    return spec
+    return Meaning(signal=signal, spec=spec, segment=_segment(signal), key=_key(signal, spec))
 
 
-def counters(spec: ScrapeSignal, found: Exposition, after: float | None) -> Counters:
-    """The counters of a ratio. Raises TransientError when they are missing or no evidence."""
-    if spec.histogram and spec.slower_than:
-        asked, within = _histogram(spec.histogram, spec.slower_than, found)
-        failed, fine = asked, within
-    else:
-        assert spec.bad is not None, "a ratio is one of two forms"
-        assert spec.total is not None, "a ratio is one of two forms"
-        asked, failed, fine = select(spec.total, found), select(spec.bad, found), ()
-    for group in (asked, failed, fine):
-        refuse_broken(group, counts=True, after=after)
-    return Counters(
-        values={one.key: one.value for one in (*asked, *failed, *fine)},
-        bad={one.key: 1 for one in failed} | {one.key: -1 for one in fine},
-        total={one.key: 1 for one in asked},
-    )
-
-
-def levels(selector: Selector, found: Exposition, after: float | None) -> tuple[float, ...]:
-    """The values of a gauge, one or more. Raises TransientError when there is none, or one is no evidence."""
-    chosen = select(selector, found)
-    if not chosen:
-        raise TransientError(f"exposes no series of {selector.metric} that fits its 'where'")
-    refuse_broken(chosen, counts=False, after=after)
-    return tuple(one.value for one in chosen)
-
-
-def started(metric: str, found: Exposition) -> float:
-    """When the process started, in seconds since the epoch. Raises TransientError when it does not say."""
-    chosen = select(Selector(metric=metric), found)
-    refuse_broken(chosen, counts=True, after=None)
-    if not chosen:
-        raise TransientError(f"exposes no series of {metric}")
-    return max(one.value for one in chosen)
-
-
-def select(selector: Selector, found: Exposition) -> tuple[Series, ...]:
-    """The chosen series; none is an answer, since a counter of failures has no series before the first one.
-
-    Raises TransientError when there is no such metric, or none of its series has a label that is asked for:
-    that is a name written wrong, and would otherwise read as "no failures".
-    """
-    series = found.named(selector.metric)
-    if series is None:
-        raise TransientError(f"exposes no metric {selector.metric}; compare the name with its answer")
-    for label in selector.where:
-        if series and not any(label in one.labels for one in series):
-            known = ", ".join(sorted({name for one in series for name in one.labels})) or "none"
-            raise TransientError(f"exposes {selector.metric} without the label '{label}', but: {known[:160]}")
-    return tuple(
-        one
-        for one in series
-        if all(pattern.fullmatch(one.labels.get(label, "")) for label, pattern in selector.where.items())
-    )
-
-
-def _histogram(base: str, edge: float, found: Exposition) -> tuple[tuple[Series, ...], tuple[Series, ...]]:
-    """The counts of all events, and of those no slower than `edge` seconds."""
-    counts = select(Selector(metric=f"{base}_count"), found)
-    buckets = select(Selector(metric=f"{base}_bucket"), found)
+def _segment(signal: Signal) -> Where:
+    if not signal.segment:
+        return ()
     try:
-        edges = {one.key: float(one.labels["le"]) for one in buckets}
-    except (KeyError, ValueError) as error:
-        raise TransientError(f"exposes a bucket of {base} without a numeric 'le'") from error
-    within = tuple(one for one in buckets if edges[one.key] == edge)
-    if len(within) != len(counts):
-        known = ", ".join(f"{each:g}" for each in sorted(set(edges.values()))) or "none"
-        raise TransientError(f"exposes {base} without an edge at {edge:g}; its edges are: {known[:160]}")
-    return counts, within
+        return tuple(_LABELS.validate_python(dict(signal.segment)).items())
+    except ValidationError as error:
+        raise _refusal(signal, f"signals.{signal.name}.segment", error) from error
+
+
+def _refusal(signal: Signal, place: str, error: ValidationError) -> InvalidInput:
+    problems = tuple(Problem(".".join([place, *map(str, e["loc"])]), e["msg"]) for e in error.errors())
+    return InvalidInput(f"Signal '{signal.name}' cannot be read by '{KIND}'.", problems)
+
+
+def _key(signal: Signal, spec: ScrapeSignal) -> str:
+    parts: Mapping[str, Any] = dict(sorted(signal.segment.items()))
+    text = f"{signal.name}\n{spec.model_dump_json(exclude_none=True)}\n{parts}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

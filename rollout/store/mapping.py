@@ -11,17 +11,9 @@ from sqlalchemy import Row, Table
 
 from rollout.core.actions import ActionRecord
 from rollout.core.judge.evidence import RegionEvidence
-from rollout.core.model import (
-    Intent,
-    Obligation,
-    RegionRollout,
-    Rollout,
-    Sample,
-    Service,
-    ServiceRegion,
-    Transition,
-)
+from rollout.core.model import Intent, Obligation, RegionRollout, Rollout, Service, ServiceRegion, Transition
 from rollout.core.plan import Plan
+from rollout.core.signals import Sample
 from rollout.ports import Observed, Token
 from rollout.store import tables
 

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, func, select
 
-from rollout.core.model import Sample, ServiceRegion
+from rollout.core.model import ServiceRegion
+from rollout.core.signals import Sample
 from rollout.ports import Observed
-from rollout.store import mapping, services, tables
+from rollout.store import accounts, mapping, services, tables
 from rollout.store.writing import add, put
 
 _O, _S = tables.observed, tables.samples
@@ -25,6 +26,7 @@ def save(
     """Store the cursor, the samples and, when it was read back at `collected_at`, what runs."""
     put(conn, _O, [mapping.OBSERVED.row(seen)])
     add(conn, _S, [mapping.SAMPLE.row(sample, service=seen.service) for sample in samples])
+    accounts.count_samples(conn, seen.service, [sample.region for sample in samples])
     if running is not None:
         pair = ServiceRegion(
             service=seen.service, region=seen.region, running=running, running_at=seen.collected_at
@@ -33,17 +35,32 @@ def save(
 
 
 def samples(
-    conn: Connection, service: str, region: str, *, after: int, since: datetime | None, limit: int
+    conn: Connection,
+    service: str,
+    regions: Sequence[str],
+    *,
+    after: int,
+    since: datetime | None,
+    limit: int,
 ) -> tuple[tuple[int, Sample], ...]:
-    """Samples with their sequence numbers, in order; `since` is the earliest end of an interval."""
-    found = select(_S).where(_S.c.service == service, _S.c.region == region, _S.c.sequence > after)
+    """Samples of several regions with their sequence numbers, in the one order of these.
+
+    `since` is the earliest end of an interval.
+    """
+    if since is not None and after == 0:  # where a later page begins is known
+        first = _first(conn, service, regions, since)
+        if first is None:
+            return ()
+        after = first - 1
+    found = select(_S).where(_S.c.service == service, _S.c.region.in_(regions), _S.c.sequence > after)
     if since is not None:
         found = found.where(_S.c.time >= since)
     rows = conn.execute(found.order_by(_S.c.sequence).limit(limit))
     return tuple((row.sequence, mapping.SAMPLE.noun(row)) for row in rows)
 
 
-def forget(conn: Connection, before: datetime) -> int:
-    """Delete samples older than `before`, and sessions that ended before it. Returns how many samples."""
-    conn.execute(delete(tables.sessions).where(tables.sessions.c.expires_at < before))
-    return conn.execute(delete(_S).where(_S.c.time < before)).rowcount
+def _first(conn: Connection, service: str, regions: Sequence[str], since: datetime) -> int | None:
+    """The lowest sequence number of the samples that end at or after `since`."""
+    wanted = (_S.c.service == service, _S.c.region.in_(regions), _S.c.time >= since)
+    first: int | None = conn.scalar(select(func.min(_S.c.sequence)).where(*wanted))
+    return first

@@ -5,7 +5,7 @@ access.py); here are only transactions, patience with locks, and errors made our
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
@@ -14,19 +14,11 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from rollout.core.actions import ActionRecord
-from rollout.core.model import (
-    Intent,
-    KnownGood,
-    Phase,
-    Rollout,
-    Sample,
-    Service,
-    ServiceRegion,
-    Transition,
-)
+from rollout.core.model import Intent, KnownGood, Phase, Rollout, Service, ServiceRegion, Transition
 from rollout.core.plan import Plan
-from rollout.ports import Case, Change, Event, Observed, Store, Token
-from rollout.store import access, actions, readings, rollouts, services
+from rollout.core.signals import Sample, Signal
+from rollout.ports import Case, Change, Event, Keep, Observed, Store, Token
+from rollout.store import access, actions, history, keeping, readings, rollouts, services
 from rollout.store.commit import commit
 from rollout.store.engine import BUSY_S, Database, open_database
 from rollout.store.faults import explained, is_busy
@@ -171,14 +163,44 @@ class SqlStore(Store):
         await self._write(readings.save, observed, samples, running)
 
     async def samples(
-        self, service: str, region: str, *, after: int = 0, since: datetime | None = None, limit: int = 5000
+        self,
+        service: str,
+        regions: Sequence[str],
+        *,
+        after: int = 0,
+        since: datetime | None = None,
+        limit: int = 5000,
     ) -> tuple[tuple[int, Sample], ...]:
-        """Samples with their sequence numbers, in order."""
-        return await self._read(readings.samples, service, region, after=after, since=since, limit=limit)
+        """Samples of several regions with their sequence numbers, in the one order of these."""
+        return await self._read(readings.samples, service, regions, after=after, since=since, limit=limit)
 
-    async def forget_samples(self, before: datetime) -> int:
-        """Delete older samples, and sessions that ended before. Returns how many samples."""
-        return await self._write(readings.forget, before)
+    async def history(
+        self,
+        service: str,
+        regions: Sequence[str],
+        *,
+        signals: Collection[Signal],
+        versions: Collection[str],
+        since: datetime,
+        until: datetime,
+        block_s: float,
+    ) -> tuple[Sample, ...]:
+        """A sample for each whole block in (since, until], in order of time; a transaction each 6 hours.
+
+        `time` is the END of a block and `duration_s` its length: `block_s`, or more where older history was
+        thinned. Values and exposures are sums; of a gauge, the median of its values and the mean exposure.
+        """
+        wanted = history.Wanted(
+            service=service, regions=regions, signals=signals, versions=versions, block_s=block_s
+        )
+        found: list[Sample] = []
+        for begin, end in history.pages(since, until, block_s):
+            found += await self._read(history.page, wanted, begin, end)
+        return tuple(found)
+
+    async def forget(self, now: datetime, keep: Keep) -> bool:
+        """One bounded step of making history and deleting what is too much. True: more is to do."""
+        return await self._write(keeping.step, self.database.path, now, keep)
 
     # ------------------------------------------------------------------ services
 

@@ -9,9 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     ColumnElement,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -204,8 +206,8 @@ class SampleRow(Row, table=True):
 
     __tablename__ = "samples"
     __table_args__ = (
-        Index("ix_samples_region", "service", "region", "sequence"),
-        Index("ix_samples_time", "time"),
+        Index("ix_samples_service", "service", "sequence"),
+        Index("ix_samples_place", "service", "region", "time"),
         {"sqlite_autoincrement": True},
     )
     sequence: int = _key(SEQUENCE)
@@ -218,6 +220,58 @@ class SampleRow(Row, table=True):
     exposure: float = _of(Number(), null=True)
     duration_s: float = _of(Number(), null=True)
     instance: str = _of(String())
+
+
+class SeriesRow(Row, table=True):
+    """What a block of history is of; a number stands for the names, since there are many blocks."""
+
+    __tablename__ = "series"
+    __table_args__ = (
+        Index("uq_series_names", "service", "region", "version", "signal", unique=True),
+        {"sqlite_autoincrement": True},
+    )
+    id: int = _key(SEQUENCE)
+    service: str = _of(ID)
+    region: str = _of(ID)
+    version: str = _of(ID)
+    signal: str = _of(ID)
+
+
+class BlockRow(Row, table=True):
+    """What the samples of a series were that ended in (start, start + length_s], in seconds of the epoch.
+
+    `value` and `exposure` are sums; `middle` is the median of the values, which is what a level needs.
+    """
+
+    __tablename__ = "history"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    series: int = _key(SEQUENCE, ForeignKey("series.id"))
+    length_s: int = _key(Integer())
+    start: int = _key(BigInteger())
+    value: float = _of(Float())
+    exposure: float = _of(Float())
+    middle: float = _of(Float())
+    samples: int = _of(Integer())
+
+
+class HistoryDayRow(Row, table=True):
+    """How many blocks of one length a service has on a day (of the epoch), so that nobody has to count."""
+
+    __tablename__ = "history_days"
+    service: str = _key()
+    day: int = _key(Integer())
+    length_s: int = _key(Integer())
+    blocks: int = _of(BigInteger())
+
+
+class HistoryMarkRow(Row, table=True):
+    """Samples that end by `until` are in the history of the pair; `samples` says how many rows it has."""
+
+    __tablename__ = "history_marks"
+    service: str = _key()
+    region: str = _key()
+    until: datetime = _of(Utc())
+    samples: int = _of(BigInteger())
 
 
 class ServiceRow(Row, table=True):
@@ -295,6 +349,10 @@ intents = _table(IntentRow)
 obligations = _table(ObligationRow)
 observed = _table(ObservedRow)
 samples = _table(SampleRow)
+series = _table(SeriesRow)
+history = _table(BlockRow)
+history_days = _table(HistoryDayRow)
+history_marks = _table(HistoryMarkRow)
 services = _table(ServiceRow)
 service_regions = _table(ServiceRegionRow)
 rolled_back_versions = _table(RolledBackRow)

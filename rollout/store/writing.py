@@ -1,4 +1,4 @@
-"""Insert, and insert-or-replace by primary key, the same on SQLite and PostgreSQL."""
+"""Insert, insert-or-replace and insert-or-increase by primary key, the same on SQLite and PostgreSQL."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -30,3 +30,12 @@ def _upsert(table: Table, dialect: str, columns: tuple[str, ...]) -> Any:
     keys = [column.name for column in table.primary_key]
     new = {name: statement.excluded[name] for name in columns if name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=new)
+
+
+def increase(conn: Connection, table: Table, rows: Sequence[Values], column: str) -> None:
+    """Insert rows, or add the numbers in `column` to those that exist."""
+    if rows:
+        statement = _INSERTS[conn.dialect.name](table)
+        more = table.c[column] + statement.excluded[column]
+        keys = [key.name for key in table.primary_key]
+        conn.execute(statement.on_conflict_do_update(index_elements=keys, set_={column: more}), list(rows))

@@ -26,7 +26,8 @@ from rollout.core.model import (
     Service,
     Transition,
 )
-from rollout.ports import Observed, Store, Token
+from rollout.core.signals import Sample
+from rollout.ports import Keep, Observed, Store, Token
 from rollout.queries import Queries
 from rollout.reconciler import Reconciler
 from rollout.schedule import Heartbeat
@@ -128,6 +129,24 @@ class World:
             seen = Observed(service=service, region=region, collected_at=T0)
             await self.store.save_reading(seen, (), running)
 
+    async def put_served(self, region: str, *, failed: float, requests: float) -> None:
+        """An hour of 2.4.1 in a region, up to now, with so many failed requests a minute."""
+        now = self.clock.now()
+        samples = [
+            Sample(
+                time=now - timedelta(minutes=minute),
+                region=region,
+                version="2.4.1",
+                signal="errors",
+                value=failed,
+                exposure=requests,
+                duration_s=60.0,
+            )
+            for minute in reversed(range(60))
+        ]
+        seen = Observed(service=OURS, region=region, collected_at=now)
+        await self.store.save_reading(seen, samples, {"2.4.1": 4})
+
 
 def touched() -> tuple[RegionRollout, ...]:
     """R3 bakes; R1 and R2 wait."""
@@ -157,7 +176,7 @@ def open_world(directory: Path, *, in_place: bool = True) -> tuple[World, SqlSto
         source=_unused,
         notifier=RecordingNotifier(),
         collect_s=10,
-        keep_s=3600,
+        keep=Keep(raw_s=3600),
     )
     heartbeat = Heartbeat(reconciler, files, clock, tick_s=1)
     heartbeat.last_tick = T0

@@ -109,7 +109,7 @@ async def test_a_good_policy_is_valid_in_every_form(admin: httpx.AsyncClient, fo
     [
         (("name: standard", "nme: standard"), "nme"),
         (("[R3]", "[R9]"), "stages.0.regions"),
-        (("signal: errors", "signal: erors"), "signal"),
+        (("[errors,", "[erors,"), "checks.0.signal"),
     ],
 )
 async def test_a_wrong_policy_is_told_with_its_line(

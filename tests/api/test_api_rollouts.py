@@ -259,3 +259,20 @@ async def test_an_approval_for_a_group_is_given_by_the_group(world: World) -> No
         url, seen = "/v1/rollouts/ro_ONE/approve", {"if-match": '"1"'}
         assert_problem(await outside.post(url, json=ACT, headers=seen), 403, "not-allowed")
         assert (await inside.post(url, json=ACT, headers=seen)).status_code == 202
+
+
+async def test_a_tolerance_that_no_bake_can_see_is_a_problem_with_its_place(
+    world: World, admin: httpx.AsyncClient
+) -> None:
+    asked = {**START, "policy": "careful", "artifact": "pkg:oci/mail-sender@sha256%3A" + "0" * 64}
+    await world.put_served("R3", failed=0.1, requests=2)
+    plan = (await admin.post("/v1/rollouts/plan", json=asked)).json()
+    (shown,) = plan["problems"]
+    assert shown["place"] == "checks.0.tolerance"
+    errors = plan["stages"][0]["steps"][1]["detectable"][0]
+    assert errors["signal"] == "errors"
+    assert errors["rise"] > errors["tolerance"] == 1.5
+    assert errors["needed_s"] > 12 * 3600
+    refused = assert_problem(await admin.post("/v1/rollouts", json=asked), 422, "invalid-input")
+    assert refused["errors"] == [{"pointer": shown["place"], "detail": shown["message"]}]
+    assert await world.store.rollouts() == ()

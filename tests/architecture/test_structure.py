@@ -10,12 +10,12 @@ from pathlib import Path
 import grimp
 import pytest
 
-from rollout.core import machine, model
+from rollout.core import machine, model, signals
 from tests.architecture.sizes import FILE_LINES, FUNCTION_LINES, ROOT, modules, name, too_long
 
 PURE = {  # of the standard library and beyond: everything the core may import
-    "collections.abc", "dataclasses", "datetime", "enum", "itertools", "math", "re", "typing",
-    "collections", "pydantic", "numpy",
+    "collections.abc", "dataclasses", "datetime", "difflib", "enum", "functools", "itertools", "math", "re",
+    "typing", "zoneinfo", "collections", "pydantic", "numpy",
 }  # fmt: skip
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 VOCABULARY = ROOT / "docs" / "vocabulary.md"
@@ -27,7 +27,7 @@ WORDS = (
 )  # fmt: skip
 ENUMS = [
     found
-    for module in (model, machine)
+    for module in (model, signals, machine)
     for found in vars(module).values()
     if isinstance(found, type) and issubclass(found, model.StrEnum) and found is not model.StrEnum
 ]

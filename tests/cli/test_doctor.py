@@ -152,5 +152,5 @@ def test_the_database_is_named_with_schema_and_journal(run: Run, tmp_path: Path)
     assert run("db", "upgrade").code == 0
     check = checks(run)["database"]
     assert check["state"] == "pass"
-    assert "schema 0001" in check["message"]
+    assert "schema 0002" in check["message"]
     assert "journal " in check["message"]

@@ -4,8 +4,9 @@ import io
 
 from rollout.cli import render, render_plan
 from rollout.cli.session import console
-from rollout.core.model import Hold, Obligation, ObligationKind, ObligationState, Phase, VerdictKind
-from rollout.views import StageView
+from rollout.core.model import Hold, Obligation, ObligationKind, ObligationState, Phase
+from rollout.core.signals import VerdictKind
+from rollout.views import StageView, SuspectView
 from tests.cli.views import ID, T0, at, baking, check, event, plan, rolled_back, view
 
 
@@ -63,6 +64,40 @@ def test_what_the_judge_remarks_is_for_why_alone() -> None:
     assert told.count(f"        {note}") == 2
     asked = told.index("      ? R3 failed requests 0.30 % (needs 788 requests)")
     assert told[asked + 1] == f"        {note}"
+
+
+def test_why_says_what_speaks_against_and_whom_else_it_may_be_due_to() -> None:
+    suspects = tuple(
+        SuspectView(rollout=f"ro_{n}", service="billing", version="2", score=1 / n, text=f"billing {n}")
+        for n in (1, 2)
+    )
+    shown = rolled_back(against="R1 failed requests 0.20 %: harm is ruled out.", suspects=suspects)
+    assert drawn(render.why(shown))[4:7] == [
+        "  against  R1 failed requests 0.20 %: harm is ruled out.",
+        "  suspect  1. billing 1",
+        "  suspect  2. billing 2",
+    ]
+    assert "billing" not in "\n".join(drawn(render.status(shown)))
+
+
+def test_why_says_the_limit_and_what_a_check_rests_on() -> None:
+    known = {"limit_text": "1.00 %", "rests_words": "few false rollbacks, by proof", "note": ""}
+    shown = view(stages=(StageView(name="R3", regions=(baking(checks=(check(**known),)),)),))
+    told = drawn(render.why(shown))
+    failed = told.index("      ✖ R3 failed requests 8.10 % against 0.20 % (×40.5) on holdback")
+    assert told[failed + 1] == "        limit 1.00 %; few false rollbacks, by proof"
+    assert "rollbacks, by proof" not in "\n".join(drawn(render.status(shown)))
+    minor = {**known, "critical": False, "limit_text": ""}
+    shown = view(stages=(StageView(name="R3", regions=(baking(checks=(check(**minor),)),)),))
+    assert "        few false rollbacks, by proof; not critical" in drawn(render.why(shown))
+
+
+def test_a_suspected_check_is_told_in_full_also_in_status() -> None:
+    suspected = check(VerdictKind.UNDECIDED, text="R3 failed requests 0.30 %", suspected=True)
+    shown = view(stages=(StageView(name="R3", regions=(baking(checks=(suspected,)),)),))
+    lines = drawn(render.status(shown))
+    assert "      ! R3 failed requests 0.30 %" in lines
+    assert not [line for line in lines if "not decided yet" in line]
 
 
 def test_a_remark_that_the_sentence_has_already_is_not_repeated() -> None:
@@ -138,12 +173,21 @@ def test_plan_has_clock_times_and_what_each_bake_can_rule_out() -> None:
         "  R3, R1  back to 1.1.0, nothing",
         "    18:20  25 %",
         "    18:21  bake 6 h",
-        "           failed requests: ×2.1",
+        "           R3 failed requests: ×2.1 from 18,000 requests",
+        "           R1 failed requests: ×3.4 from 18,000 requests",
         "    11-22 00:21  approval by 1",
         "  watched until 11-22 06:21",
         "  checks: failed requests, restarts",
+        "    R3: all checks against instances beside it, 25 % or more: proved.",
         "  ! R1 has no known good release.",
+        "  ✖ Start would be refused: checks.0.tolerance: R3: no bake can see ×1.5. Bake 7 h.",
     ]
+
+
+def test_a_stage_of_one_region_does_not_repeat_its_name() -> None:
+    shown = plan()
+    shown["stages"][0]["regions"] = ["R3"]
+    assert "           failed requests: ×2.1 from 18,000 requests" in drawn(render_plan.plan(shown))
 
 
 def test_every_phase_of_a_rollout_has_a_sign() -> None:

@@ -6,13 +6,17 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from rollout.core.model import Hold, Outcome, Phase, Reason, RegionPhase, VerdictKind
+from rollout.core.model import Hold, Outcome, Phase, Reason, RegionPhase
+from rollout.core.signals import VerdictKind
 from rollout.views import (
     BakeView,
     CheckView,
+    ComparisonView,
+    DetectableView,
     EventView,
     Exposure,
     Next,
+    PlanProblemView,
     PlanStageView,
     PlanStepView,
     PlanView,
@@ -167,11 +171,28 @@ def event(sequence: int, before: str, after: str, text: str, name: str | None = 
     )
 
 
+def detectable(region: str, rise: float) -> DetectableView:
+    return DetectableView(
+        region=region,
+        signal="errors",
+        title="failed requests",
+        baseline_kind="beside",
+        seen=18_000,
+        rise=rise,
+        tolerance=2,
+        needed_s=25_000,
+        text=f"failed requests: ×{rise} from 18,000 requests",
+    )
+
+
 def plan() -> dict[str, Any]:
     steps = (
         PlanStepView(what="25 %", at=T0, planned_s=60),
         PlanStepView(
-            what="bake 6 h", at=at(60), planned_s=21600, detectable={"errors": "failed requests: ×2.1"}
+            what="bake 6 h",
+            at=at(60),
+            planned_s=21600,
+            detectable=(detectable("R3", 2.1), detectable("R1", 3.4)),
         ),
         PlanStepView(what="approval by 1", at=at(21660), planned_s=0),
     )
@@ -185,6 +206,19 @@ def plan() -> dict[str, Any]:
             checks=("failed requests", "restarts"),
             watch_until=at(43260),
             warnings=("R1 has no known good release.",),
+            comparisons=(
+                ComparisonView(
+                    region="R3",
+                    signals=("errors", "restarts"),
+                    kind="beside",
+                    rests_on="proof",
+                    history_days=3,
+                    text="R3: all checks against instances beside it, 25 % or more: proved.",
+                ),
+            ),
+            problems=(
+                PlanProblemView(place="checks.0.tolerance", message="R3: no bake can see ×1.5. Bake 7 h."),
+            ),
         )
     )
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from rollout.config import load_configuration
 from rollout.core.errors import InvalidInput
-from rollout.core.model import SignalKind
+from rollout.core.plan import compile_plan
+from rollout.core.signals import Direction, SignalKind
 
 
 def problems(directory: Path) -> list[str]:
@@ -104,7 +105,8 @@ WRONG = {
     ),
     "an unknown kind of signal": (
         "policies/signals.yaml", "kind: ratio", "kind: ration",
-        ["policies/signals.yaml:4: signals.errors.kind: must be 'ratio', 'rate' or 'gauge', and is 'ration'"],
+        [("policies/signals.yaml:4: signals.errors.kind: must be 'ratio', 'rate', 'gauge', 'distribution' or "
+          "'throughput', and is 'ration'")],
     ),
     "a signal for an unknown source": (
         "policies/signals.yaml", "pretend:", "pretens:",
@@ -132,7 +134,45 @@ WRONG = {
     ),
     "a policy that checks an unknown signal": (
         "policies/standard.yaml", "signal: errors", "signal: error",
-        ["policies/standard.yaml:12: checks.0.signal: unknown signal 'error'; known: errors"],
+        ["policies/standard.yaml:12: checks.0.signal: unknown signal 'error'; did you mean 'errors'?"],
+    ),
+    "a policy that checks a signal of its own kind that no source can read": (
+        "policies/standard.yaml", "signal: errors", "signal: timeouts, kind: ratio",
+        [("policies/standard.yaml:12: checks.0.signal: 'timeouts' means nothing to the source 'pretend' of "
+          "region R1; add 'pretend:' to it in policies/signals.yaml")],
+    ),
+    "a check whose kind is not what the source reads": (
+        "policies/standard.yaml", "signal: errors", "signal: errors, kind: gauge",
+        [("policies/standard.yaml:12: checks.0.kind: is a gauge, but 'pretend' reads 'errors' as a ratio; "
+          "leave 'kind' out")],
+    ),
+    "a check of a segment that the signal does not have": (
+        "policies/standard.yaml", "tolerance: 2", "segments: [far]",
+        [("policies/standard.yaml:12: checks.0.segments: 'errors' has no segment 'far'; "
+          "add it to it in policies/signals.yaml")],
+    ),
+    "a check that may be compared with nothing that its region has": (
+        "policies/standard.yaml", "tolerance: 2", "baselines: [peers]",
+        [("policies/standard.yaml:12: checks.0.baselines: R1 has nothing to compare 'errors' with: "
+          "no region is upgraded after it; allow 'history' too, or put another region into a later stage")],
+    ),
+    "a direction that is none": (
+        "policies/signals.yaml", "kind: ratio", "kind: ratio\n    direction: sideways",
+        [("policies/signals.yaml:5: signals.errors.direction: must be 'up', 'down' or 'both', "
+          "and is 'sideways'")],
+    ),
+    "a segment without labels": (
+        "policies/signals.yaml", "kind: ratio", "kind: ratio\n    segments: {far: {}}",
+        ["policies/signals.yaml:5: signals.errors.segments.far: needs at least 1 entry, and has 0"],
+    ),
+    "a segment whose label is no regular expression": (
+        "policies/signals.yaml", "kind: ratio", "kind: ratio\n    segments: {far: {due: '(year'}}",
+        [("policies/signals.yaml:5: signals.errors.segments.far.due: '(year' is not a regular expression: "
+          "missing ), unterminated subpattern at position 0")],
+    ),
+    "a key of a signal that is nearly one of ours": (
+        "policies/signals.yaml", "kind: ratio", "kind: ratio\n    no_date: ignore",
+        ["policies/signals.yaml:5: signals.errors.no_date: unknown key 'no_date'; did you mean 'no_data'?"],
     ),
 }  # fmt: skip
 
@@ -242,3 +282,52 @@ def test_no_bytes_raise_anything_but_invalid_input(
     finally:
         path.write_bytes(good)
     assert named
+
+
+def test_a_check_may_say_the_kind_that_its_source_reads(directory: Path) -> None:
+    edit(directory, "policies/standard.yaml", "signal: errors", "signal: errors, kind: ratio")
+    assert list(load_configuration(directory).policies) == ["standard"]
+
+
+def test_a_segment_is_narrowed_by_its_labels_and_near_names_are_offered(directory: Path) -> None:
+    segments = "kind: ratio\n    segments: {near: {due: day}, far: {due: year}}"
+    edit(directory, "policies/signals.yaml", "kind: ratio", segments)
+    edit(directory, "policies/standard.yaml", "tolerance: 2", "segments: [near, far]")
+    found = load_configuration(directory)
+    plan = compile_plan(found.policies["standard"].policy, found.regions, found.signals)
+    assert [check.signal for check in plan.checks] == ["errors{segment=near}", "errors{segment=far}"]
+    assert plan.signals["errors{segment=far}"].segment == {"due": "year"}
+    edit(directory, "policies/standard.yaml", "near, far", "nearr, far")
+    assert problems(directory) == [
+        "policies/standard.yaml:12: checks.0.segments: 'errors' has no segment 'nearr'; did you mean 'near'?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "direction"), [("ratio", Direction.UP), ("throughput", Direction.DOWN), ("gauge", Direction.UP)]
+)
+def test_less_work_done_is_harm_and_more_of_all_else(
+    directory: Path, kind: str, direction: Direction
+) -> None:
+    edit(directory, "policies/signals.yaml", "kind: ratio", f"kind: {kind}")
+    edit(directory, "policies/signals.yaml", "errors_total", f"errors_total, form: {kind}")
+    assert load_configuration(directory).signals["errors"].direction is direction
+
+
+def test_a_signal_has_settings_for_checks_that_say_none(directory: Path) -> None:
+    gauge = "kind: gauge\n    limit: 900\n    limit_for: 5m\n    no_data: ignore"
+    edit(directory, "policies/signals.yaml", "kind: ratio", gauge)
+    edit(directory, "policies/signals.yaml", "errors_total", "errors_total, form: gauge")
+    edit(directory, "policies/standard.yaml", "{signal: errors, tolerance: 2}", "errors")
+    assert settings_of(directory) == (900, 300, "ignore")
+    edit(directory, "policies/standard.yaml", "- errors", "- {signal: errors, limit: 60, no_data: hold}")
+    assert settings_of(directory) == (60, 300, "hold")
+    edit(directory, "policies/standard.yaml", "limit: 60", "limit: null")
+    assert settings_of(directory) == (None, 300, "hold")
+
+
+def settings_of(directory: Path) -> tuple[float | None, float, str]:
+    """What the only check of the only policy comes to."""
+    found = load_configuration(directory)
+    plan = compile_plan(found.policies["standard"].policy, found.regions, found.signals)
+    return plan.checks[0].limit, plan.checks[0].limit_for, plan.checks[0].no_data

@@ -8,7 +8,8 @@ import pytest
 
 from rollout.config import load_configuration
 from rollout.core.errors import InvalidInput
-from rollout.core.model import Service, Signal
+from rollout.core.model import Service
+from rollout.core.signals import Signal
 
 OWN = {"kind": "ratio", "title": "failed calls", "pretend": {"metric": "calls_failed"}}
 

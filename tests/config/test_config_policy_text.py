@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from rollout.config import parse_policy
 from rollout.config.document import MAX_ALIASES, MAX_DEPTH, MAX_VALUES, read_document
 from rollout.core.errors import InvalidInput
-from rollout.core.policy import Bake
+from rollout.core.policy import Bake, CheckSpec
+
+
+def test_a_bare_name_is_a_check_with_nothing_but_defaults(policy: str) -> None:
+    (short,) = parse_policy(policy.replace("{signal: errors, tolerance: 2}", "errors")).checks
+    assert short == CheckSpec(signal="errors")
+
+
+def test_a_policy_may_have_no_holdback(policy: str) -> None:
+    none = parse_policy(policy.replace("90%", "100%") + "holdback: 0\n")
+    assert none.holdback == 0
 
 
 def refused(text: str) -> list[str]:
@@ -112,6 +122,39 @@ WRONG = {
         "tolerance: 2",
         "tolerance: 2, weight: true",
         "policies/x.yaml:12: checks.0.weight: needs a value of its own, and is true",
+    ),
+    "a segment named twice is refused where it is named again": (
+        "tolerance: 2",
+        "segments: [far, far]",
+        "policies/x.yaml:12: checks.0.segments.1: 'errors{segment=far}' is named more than once",
+    ),
+    "a segment of a segment is refused": (
+        "signal: errors, tolerance: 2",
+        "signal: 'errors{segment=far}', segments: [near]",
+        (
+            "policies/x.yaml:12: checks.0.signal: 'errors{segment=far}' is a segment already; "
+            "take 'segments' away"
+        ),
+    ),
+    "a signal has its letters": (
+        "signal: errors",
+        "signal: failed requests",
+        (
+            "policies/x.yaml:12: checks.0.signal: must be letters, digits, '_', '.', ':' and '-', "
+            "beginning with a letter, 128 at most, with '{segment=name}' behind it where it is one part "
+            "of a signal, "
+            "and is 'failed requests'"
+        ),
+    ),
+    "a baseline that there is none of lists them": (
+        "tolerance: 2",
+        "baselines: [besides]",
+        "policies/x.yaml:12: checks.0.baselines.0: must be 'beside', 'peers' or 'history', and is 'besides'",
+    ),
+    "a key of a check that is nearly one": (
+        "tolerance: 2",
+        "tolerence: 2",
+        "policies/x.yaml:12: checks.0.tolerence: unknown key 'tolerence'; did you mean 'tolerance'?",
     ),
     "a region named twice is refused where it is named again": (
         "[R1]",

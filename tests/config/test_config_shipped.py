@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from rollout.config import load_configuration, parse_policy, policy_schema
 from rollout.config.schemas import SCHEMAS, written
 from rollout.core import policy as policies
-from rollout.core.policy import Policy
+from rollout.core.plan import compile_plan
+from rollout.core.policy import CheckSpec, Policy
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ["standard", "careful", "emergency"]
@@ -25,7 +26,15 @@ def test_the_shipped_configuration_loads() -> None:
         "R2": ("North America", "America/New_York", 3),
         "R3": ("APAC", "Asia/Tokyo", 1),
     }
-    assert set(found.signals) == {"errors", "latency", "restarts", "work_age", "backlog", "oldest_age"}
+    assert set(found.signals) == {
+        "errors",
+        "latency",
+        "restarts",
+        "work_age",
+        "work_done",
+        "backlog",
+        "oldest_age",
+    }
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -34,6 +43,16 @@ def test_every_shipped_policy_begins_in_apac_and_reaches_every_region(name: str)
     stages = [stage.regions for stage in found.policies[name].policy.stages]
     assert stages[0] == ("R3",)
     assert sorted(region for stage in stages for region in stage) == ["R1", "R2", "R3"]
+
+
+def test_the_everyday_policy_names_only_signals_and_is_complete() -> None:
+    found = load_configuration(ROOT)
+    policy = found.policies["standard"].policy
+    assert policy.checks == tuple(CheckSpec(signal=check.signal) for check in policy.checks)
+    checks = {check.signal: check for check in compile_plan(policy, found.regions, found.signals).checks}
+    assert set(checks) == {"errors", "latency", "restarts", "work_age", "oldest_age"}
+    assert (checks["oldest_age"].limit, checks["oldest_age"].no_data) == (900, "ignore")
+    assert {checks[name].no_data for name in ("errors", "latency", "restarts", "work_age")} == {"hold"}
 
 
 def test_the_policies_are_what_their_names_promise() -> None:
@@ -86,6 +105,9 @@ def test_the_schema_permits_what_people_write() -> None:
     assert all(re.search(patterns[0], text) for text in ("30m", "1.5h", "90 s"))
     assert not re.search(patterns[0], "30 minutes")
     assert {"$ref": "#/$defs/Bake"} in bake["anyOf"]
+    short, whole = schema["properties"]["checks"]["items"]["anyOf"]
+    assert re.search(short["pattern"], "errors")
+    assert whole == {"$ref": "#/$defs/CheckSpec"}
 
 
 def test_the_example_of_the_reference_is_a_good_policy() -> None:

@@ -29,7 +29,7 @@ def test_defaults_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     found = load_settings()
     assert (found.host, found.port, found.tick_s, found.collect_s) == ("127.0.0.1", 8080, 1.0, 10.0)
-    assert found.samples_keep_s == 7 * 86400
+    assert found.samples_keep_s == 86400
     assert found.data == tmp_path / "var"
     assert found.database_url == f"sqlite:///{tmp_path}/var/rollout.db"
     assert found.public_url == "http://127.0.0.1:8080"

@@ -13,8 +13,8 @@ from rollout.core.model import (
     Phase,
     Reason,
     RegionPhase,
-    VerdictKind,
 )
+from rollout.core.signals import VerdictKind
 from rollout.views import (
     BakeView,
     CheckView,
@@ -65,7 +65,13 @@ def check(signal: str, kind: VerdictKind, **changes: Any) -> CheckView:
         if kind is VerdictKind.PASS
         else "about 4,100 more candidate requests, 11 min at the present pace",
         guard="",
-        baseline_kind="instances beside it in R3",
+        baseline_kind="beside",
+        baseline_words="on instances beside it in R3",
+        low=0.8,
+        high=1.3,
+        interval_text="between ×0.80 and ×1.3",
+        rests_on="proof",
+        rests_words="few false rollbacks, by proof",
         since=ago(8) if kind is VerdictKind.FAIL else None,
         newest=ago(0.3),
     )

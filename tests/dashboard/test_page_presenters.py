@@ -5,9 +5,10 @@ import pytest
 from page_views import NOW, check, fleet, region, rollout, running
 
 from api.dashboard import acts, marks, presenters
-from rollout.core.model import ObligationState, Phase, RegionPhase, VerdictKind
+from rollout.core.model import ObligationState, Phase, RegionPhase
+from rollout.core.signals import VerdictKind
 from rollout.ports import Token
-from rollout.views import Exposure
+from rollout.views import Exposure, StageView
 
 ADMIN = Token(id="to_1", name="ann", role="admin", created_at=NOW)
 
@@ -132,6 +133,22 @@ def test_evidence_is_in_words_against_what_makes_it_act(log_e: float, words: str
     assert bar is not None
     assert bar.words == words
     assert 0 <= bar.value <= bar.of
+
+
+def test_a_check_that_is_not_critical_never_acts_alone_in_words() -> None:
+    minor = check("errors", VerdictKind.UNDECIDED, log_e=3.0, acts_at=8.0, critical=False)
+    bar = presenters.evidence(minor)
+    assert bar is not None
+    assert bar.words == "of harm 20 to 1: some; not critical: holds and pages"
+
+
+def test_a_suspected_check_is_marked_so_and_comes_first() -> None:
+    held = replace(rollout(Phase.HELD), stages=())
+    suspected = check("errors", VerdictKind.UNDECIDED, suspected=True)
+    silent = check("restarts", VerdictKind.NO_DATA)
+    place = region("R3", RegionPhase.BAKING, checks=(silent, suspected))
+    tiles = presenters.tiles(replace(held, stages=(StageView(name="R3", regions=(place,)),)))
+    assert [tile.mark.word for tile in tiles["R3"]] == ["suspected", "no data"]
 
 
 def test_a_check_that_only_its_guard_can_fail_has_no_evidence_bar() -> None:

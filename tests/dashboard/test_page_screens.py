@@ -17,9 +17,9 @@ from rollout.core.model import (
     Phase,
     Reason,
     RegionPhase,
-    VerdictKind,
 )
-from rollout.views import Exposure, Next, PolicyName, StageView
+from rollout.core.signals import VerdictKind
+from rollout.views import Exposure, Next, PolicyName, StageView, SuspectView
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"
 
@@ -255,6 +255,9 @@ def _hostile() -> object:
         value_text=EVIL,
         baseline_text=EVIL,
         limit_text=EVIL,
+        interval_text=EVIL,
+        baseline_words=EVIL,
+        rests_words=EVIL,
     )
     place = region("R3", RegionPhase.BAKING, bake=replace(BAKE, until=EVIL, detectable={EVIL: EVIL}))
     place = replace(
@@ -305,6 +308,8 @@ def _hostile() -> object:
         hold=Hold(owner=EVIL, reason=EVIL, since=NOW),
         approval=approval,
         obligations=(owed,),
+        against=EVIL,
+        suspects=(SuspectView(rollout=EVIL, service=EVIL, version=EVIL, score=1.0, text=EVIL),) * 2,
     )
 
 
@@ -363,3 +368,31 @@ async def test_a_limit_is_shown_only_when_there_is_one(
     baking = region("R3", RegionPhase.BAKING, checks=(shown,))
     stage.queries.show(rollout(Phase.PROGRESSING, stages=(StageView(name="R3", regions=(baking,)),)))
     assert "Limit" not in text_of((await admin.get(f"/rollouts/{ID}")).text)
+
+
+async def test_a_check_shows_its_interval_its_baseline_and_what_it_rests_on(
+    stage: Stage, admin: httpx.AsyncClient
+) -> None:
+    stage.queries.show(rollout(Phase.PROGRESSING))
+    page = text_of((await admin.get(f"/rollouts/{ID}")).text)
+    assert "0.41 % against 0.39 % ×1.1 between ×0.80 and ×1.3" in page
+    assert "Rests on few false rollbacks, by proof" in page
+    assert "against what is on instances beside it in R3" in page
+
+
+async def test_what_speaks_against_and_the_suspects_are_shown_where_there_are_some(
+    stage: Stage, admin: httpx.AsyncClient
+) -> None:
+    stage.queries.show(rollout(Phase.HELD))
+    page = text_of((await admin.get(f"/rollouts/{ID}")).text)
+    assert "What speaks against" not in page
+    assert "Suspects" not in page
+    suspects = tuple(
+        SuspectView(rollout=f"ro_{n}", service="billing", version="2", score=1 / n, text=f"billing {n}")
+        for n in (1, 2)
+    )
+    told = {"against": "R1 failed requests 0.20 %: harm is ruled out.", "suspects": suspects}
+    stage.queries.show(rollout(Phase.HELD, **told))
+    page = text_of((await admin.get(f"/rollouts/{ID}")).text)
+    assert "What speaks against R1 failed requests 0.20 %: harm is ruled out." in page
+    assert "Suspects, most likely first billing 1 billing 2" in page

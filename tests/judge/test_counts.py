@@ -1,164 +1,115 @@
-"""The tests on counts and rates: fair when nothing changed, and quick when something did."""
+"""Single bets on counts: fair when nothing changed, capped, and tempered by what is noisy."""
 
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.core.judge import counts, mixture, rates
-from rollout.core.judge.state import CheckState
+from rollout.core.judge import counts, rates
 
-BLOCKS = 60
-
-
-def many_e(rng: np.random.Generator, kind: str, runs: int, *, lift: float = 1.0) -> list[float]:
-    """e-values of `runs` tests after BLOCKS blocks."""
-    found = []
-    for _ in range(runs):
-        state = CheckState(rate_high=2.0)
-        for _ in range(BLOCKS):
-            if kind == "ratio":
-                counts.bet(state, [*_arm(rng, 60, 0.02 * lift), *_arm(rng, 70, 0.02)], 2.0, BLOCKS)
-            else:
-                one, other = float(rng.poisson(2.0 * 0.1 * lift)), float(rng.poisson(2.0 * 0.2))
-                rates.bet(state, [one, 0.1, other, 0.2], 5.0, BLOCKS)
-        tests = ("split", "sign") if kind == "ratio" else ("split", "own")
-        found.append(math.exp(counts.log_e(state, tests, BLOCKS)))
-    return found
+FAIR = settings(derandomize=True, deadline=None, max_examples=60)
+exposures = st.floats(0.1, 1e6)
 
 
-def _arm(rng: np.random.Generator, mean: float, p: float) -> tuple[float, float]:
-    n = max(1, int(rng.poisson(mean)))
-    return float(rng.binomial(n, p)), float(n)
+def chances(events: int, share: float) -> np.ndarray:
+    """Logs of the binomial chances of 0..events on the candidate's side."""
+    k = np.arange(events + 1)
+    ways = [math.lgamma(events + 1) - math.lgamma(i + 1) - math.lgamma(events - i + 1) for i in k]
+    return ways + k * math.log(share) + (events - k) * math.log1p(-share)
 
 
-@pytest.mark.parametrize("kind", ["ratio", "rate"])
-def test_the_mean_e_value_is_at_most_one_when_nothing_changed(kind):
-    found = np.array(many_e(np.random.default_rng(5), kind, 400))
-    assert found.mean() <= 1 + 3 * found.std() / math.sqrt(len(found))
-    assert (found >= 20).mean() <= 0.05
+@FAIR
+@given(events=st.integers(0, 300), n1=exposures, n0=exposures, temper=st.floats(1, 20))
+def test_the_tempered_ratio_of_any_block_has_a_mean_of_at_most_one(events, n1, n0, temper):
+    k = np.arange(events + 1.0)
+    logs = counts.split_logs(k, n1, events - k, n0, temper)
+    mean = np.exp(logs + chances(events, n1 / (n1 + n0))[:, None]).sum(axis=0)
+    assert (mean <= 1 + 1e-6).all()
 
 
-@pytest.mark.parametrize("kind", ["ratio", "rate"])
-def test_the_e_value_grows_when_the_candidate_is_five_times_as_bad(kind):
-    found = np.array(many_e(np.random.default_rng(6), kind, 20, lift=5.0))
-    assert (np.log(found) > math.log(100)).mean() >= 0.9
-
-
+@FAIR
 @given(
-    x=st.integers(0, 300),
-    n1=st.floats(0.1, 1e6),
-    n0=st.floats(0.1, 1e6),
-    phi=st.floats(1, 20),
+    events=st.integers(0, 200), n1=exposures, n0=exposures, lift=st.floats(1.05, 50), temper=st.floats(1, 20)
 )
-def test_the_tempered_ratio_of_any_block_has_a_mean_of_at_most_one(x, n1, n0, phi):
-    share = n1 / (n1 + n0)
-    k = np.arange(x + 1)
-    weight = [math.lgamma(x + 1) - math.lgamma(i + 1) - math.lgamma(x - i + 1) for i in k]
-    chance = np.exp(weight + k * math.log(share) + (x - k) * math.log(1 - share))
-    for rise in range(len(counts.RISES)):
-        factors = [counts.split_factors([float(i), n1, float(x - i), n0], phi)[rise] for i in k]
-        assert float(chance @ np.exp(factors)) <= 1 + 1e-6
+def test_evidence_against_harm_has_a_mean_of_at_most_one_when_the_harm_is_there(events, n1, n0, lift, temper):
+    k = np.arange(events + 1.0)
+    logs = counts.rule_out_logs(k, n1, events - k, n0, lift, temper)
+    assert np.exp(logs + chances(events, lift * n1 / (lift * n1 + n0))).sum() <= 1 + 1e-6
 
 
-@given(
-    x=st.integers(0, 200),
-    n1=st.floats(0.1, 1e6),
-    n0=st.floats(0.1, 1e6),
-    lift=st.floats(1.05, 50),
-    phi=st.floats(1, 20),
-)
-def test_evidence_against_harm_has_a_mean_of_at_most_one_when_the_harm_is_there(x, n1, n0, lift, phi):
-    share = lift * n1 / (lift * n1 + n0)
-    k = np.arange(x + 1)
-    weight = [math.lgamma(x + 1) - math.lgamma(i + 1) - math.lgamma(x - i + 1) for i in k]
-    chance = np.exp(weight + k * math.log(share) + (x - k) * math.log1p(-share))
-    factors = [counts.rule_out_factor([float(i), n1, float(x - i), n0], lift, phi) for i in k]
-    assert float(chance @ np.exp(factors)) <= 1 + 1e-6
+@FAIR
+@given(expected=st.floats(1e-3, 1e3), temper=st.floats(1, 20), falls=st.booleans())
+def test_a_bet_against_a_true_forecast_has_a_mean_of_at_most_one(expected, temper, falls):
+    k = np.arange(int(expected + 40 * math.sqrt(expected) + 60))
+    chance = k * math.log(expected) - expected - np.array([math.lgamma(i + 1) for i in k])
+    logs = rates.forecast_logs(k, expected, temper, falls=falls)
+    assert (np.exp(logs + chance[:, None]).sum(axis=0) <= 1 + 1e-6).all()
 
 
-@given(z=st.floats(0, 50), rate=st.floats(1e-4, 1.0), scale=st.floats(1, 5))
-def test_the_sign_test_is_fair_for_any_symmetric_difference(z, rate, scale):
-    def factor(gap):
-        return np.exp(counts.sign_factors([50 + gap, 500.0, 50 - gap, 500.0], rate, scale))
-
-    assert np.allclose((factor(z) + factor(-z)) / 2, 1, atol=1e-6)
+@FAIR
+@given(gap=st.floats(0, 50), rate=st.floats(1e-4, 1.0), rho=st.floats(0, 1))
+def test_the_sign_test_is_fair_for_any_symmetric_difference(gap, rate, rho):
+    above, below = (
+        np.exp(counts.sign_logs(50 + side * gap, 500.0, 50 - side * gap, 500.0, rate, rho))
+        for side in (1, -1)
+    )
+    assert np.allclose((above + below) / 2, 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.25, 0.5])
 def test_a_larger_noisy_baseline_does_not_lean_the_sign_test_towards_harm(share):
-    rng, found = np.random.default_rng(7), []
+    rng = np.random.default_rng(7)
     n1, n0 = 1200 * share, 1200 * (1 - share)
-    for one, other in rng.gamma(4, 0.25, (20_000, 2)):
-        x1, x0 = float(rng.poisson(0.005 * n1 * one)), float(rng.poisson(0.005 * n0 * other))
-        found.append(np.exp(counts.sign_factors([x1, n1, x0, n0], 0.005, 1.2)))
-    blocks = np.array(found)
+    wobble = rng.gamma(4, 0.25, (2, 20_000))
+    x1, x0 = rng.poisson(0.005 * n1 * wobble[0]), rng.poisson(0.005 * n0 * wobble[1])
+    blocks = np.exp(counts.sign_logs(x1, n1, x0, n0, 0.005, 0.1))
     assert (blocks.mean(axis=0) <= 1 + 3 * blocks.std(axis=0) / math.sqrt(len(blocks))).all()
 
 
-def test_one_block_is_worth_at_most_its_cap():
-    flood = [10_000.0, 10_000.0, 0.0, 10_000.0]
-    assert counts.split_factors(flood, 1.0).max() == pytest.approx(math.log(3))
-    assert counts.sign_factors(flood, 0.01, 1.0).max() <= math.log(2) + 1e-12
-    assert rates.own_factors(flood, 1e-6, 1.0).max() == pytest.approx(math.log(20))
+@pytest.mark.parametrize(("share", "bets"), [(0.05, True), (0.5, True), (0.54, True), (0.56, False)])
+def test_above_half_of_the_traffic_the_sign_test_stops_betting(share, bets):
+    logs = counts.sign_logs(90.0, 1000 * share, 10.0, 1000 * (1 - share), 0.05, 0.0)
+    assert bool(logs.any()) is bets
 
 
-def test_above_half_of_the_traffic_the_sign_test_stops_betting():
-    state = CheckState(pool=[5.0, 500.0])
-    counts.bet(state, [5.0, 100.0, 0.0, 100.0], 2.0, BLOCKS)
-    frozen = list(state.logs["sign"])
-    counts.bet(state, [5.0, 300.0, 0.0, 100.0], 2.0, BLOCKS)
-    assert state.logs["sign"] == frozen
-    assert state.bets == {"split": 2, "sign": 1}
+def test_before_anything_is_usual_the_sign_test_does_not_bet():
+    assert not counts.sign_logs(9.0, 100.0, 0.0, 100.0, 0.0, 0.1).any()
 
 
-def test_without_history_of_a_rate_its_own_test_stays_at_one():
-    state = CheckState(rate_high=None)
-    for _ in range(20):
-        rates.bet(state, [1.0, 0.1, 0.0, 0.1], 5.0, BLOCKS)
-    assert "own" not in state.logs
-    split = mixture.log_e(state.logs["split"], state.bets["split"], BLOCKS)
-    assert math.exp(counts.log_e(state, ("split", "own"), BLOCKS)) == pytest.approx((math.exp(split) + 1) / 2)
+def test_without_exposure_of_both_nothing_is_told():
+    for n1, n0 in ((0.0, 100.0), (100.0, 0.0), (0.0, 0.0)):
+        assert not counts.split_logs(5.0, n1, 1.0, n0, 1.0).any()
+        assert not counts.sign_logs(5.0, n1, 1.0, n0, 0.01, 0.1).any()
+        assert counts.rule_out_logs(5.0, n1, 1.0, n0, 2.0, 1.0) == 0
 
 
-def test_harm_that_begins_after_hours_is_found_within_minutes_of_what_early_harm_takes():
-    def blocks_until(quiet: int) -> int:
-        state = CheckState()
-        for _ in range(quiet):
-            counts.bet(state, [3.0, 600.0, 3.0, 600.0], 2.0, 720)
-        for block in range(500):
-            counts.bet(state, [9.0, 600.0, 3.0, 600.0], 2.0, 720)
-            if counts.log_e(state, ("split", "sign"), 720) >= math.log(111):
-                return block
-        raise AssertionError("never found")
-
-    assert blocks_until(600) - blocks_until(0) <= 15
+@FAIR
+@given(events=st.floats(0, 1e9), more=st.floats(1, 1e6), rho=st.floats(0, 1), psi=st.floats(1, 20))
+def test_a_louder_block_is_never_tempered_less_than_a_quiet_one(events, more, rho, psi):
+    quiet, loud = counts.tempering([events, events * more], rho, psi)
+    assert psi <= quiet <= loud
 
 
-def test_a_mixture_that_never_bets_is_one_and_months_do_not_overflow():
-    logs = mixture.start(2)
-    assert mixture.log_e(logs, 0, 10) == 0.0
-    for bets in range(5000):
-        logs = mixture.bet(logs, bets, np.array([5.0, -5.0]), 10)
-    assert np.isfinite(mixture.log_e(logs, 5000, 10))
-    assert max(logs) == mixture.FAR
-    assert min(logs) == -mixture.FAR
+def test_without_over_dispersion_no_block_is_tempered():
+    assert (counts.tempering([0.0, 1.0, 1e9], 0.0, 1.0) == 1).all()
 
 
-def test_the_restart_weights_sum_to_one():
-    logs, fair = mixture.start(3), np.zeros(3)
-    for bets in range(25):
-        logs = mixture.bet(logs, bets, fair, 10)
-        assert mixture.log_e(logs, bets + 1, 10) == pytest.approx(0.0, abs=1e-12)
+@FAIR
+@given(x=st.integers(0, 50), n1=exposures, n0=exposures, lift=st.floats(1.05, 50), more=st.floats(1, 10))
+def test_more_events_of_the_candidate_speak_less_for_a_pass(x, n1, n0, lift, more):
+    fewer, many = (float(counts.rule_out_logs(k, n1, 5.0, n0, lift, 1.0)) for k in (x, x * more + 1))
+    assert many <= fewer + 1e-9
 
 
-def test_evidence_against_harm_is_kept_low_enough_to_be_taken_back():
-    state = CheckState()
-    for _ in range(1000):
-        counts.bet(state, [3.0, 600.0, 3.0, 600.0], 2.0, BLOCKS)
-    assert state.ruled_out["split"] == counts.RULED_OUT_MOST
-    for _ in range(10):
-        counts.bet(state, [12.0, 600.0, 3.0, 600.0], 2.0, BLOCKS)
-    assert state.ruled_out["split"] < math.log(20)
+@pytest.mark.parametrize("weights", [counts.RISE_WEIGHTS, counts.SHIFT_WEIGHTS, rates.RISE_WEIGHTS])
+def test_the_weights_of_the_bets_of_a_test_sum_to_one(weights):
+    assert weights.sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_the_usual_events_of_a_block_are_those_of_its_quieter_arm_where_both_are_loud():
+    both_loud = np.array([30.0, 100.0, 50.0, 100.0, 0.0])
+    one_loud = np.array([0.0, 100.0, 50.0, 100.0, 0.0])
+    assert counts.ambient(both_loud, 0.01) == pytest.approx(0.3 * 200)
+    assert counts.ambient(one_loud, 0.01) == pytest.approx(0.01 * 200)

@@ -3,7 +3,7 @@
 import pytest
 
 from rollout.core.judge import hold_off, judge
-from rollout.core.model import VerdictKind
+from rollout.core.signals import VerdictKind
 
 from .traffic import NEW, OLD, a_plan, at, begun, fed, sample, steady
 
@@ -138,11 +138,12 @@ def test_a_gauge_that_is_not_rising_above_its_limit_is_undecided(values):
     assert found["oldest_age"].value == values[-1]
 
 
-def test_a_gauge_without_a_limit_says_that_it_cannot_fail():
-    plan = a_plan("errors", "oldest_age")
+def test_a_gauge_with_neither_limit_nor_baseline_says_that_it_cannot_fail():
+    plan = a_plan(checks=["errors", {"signal": "oldest_age", "baselines": ["history"]}])
     found, _ = said(plan, levels(1.0, 1e9), 120)
     assert found["oldest_age"].kind is VerdictKind.UNDECIDED
-    assert "without a limit" in found["oldest_age"].note
+    assert "cannot fail" in found["oldest_age"].note
+    assert found["oldest_age"].rests_on == "none"
 
 
 ONE = a_plan("errors")

@@ -1,7 +1,6 @@
 """Verdicts, their numbers, and the one budget over all of them."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from rollout.core.judge import cell_weights, hold_off, judge, threshold
 from rollout.core.judge.state import CheckState
 from rollout.core.judge.verdicts import passed
-from rollout.core.model import SignalKind, VerdictKind
+from rollout.core.signals import SignalKind, VerdictKind
 
 from .traffic import NEW, OLD, START, a_plan, at, begun, fed, in_region, sample, steady
 
@@ -33,7 +32,7 @@ def test_twice_the_errors_fail_with_numbers_that_a_person_can_act_on():
     verdict = only(judgement)
     assert verdict.kind is VerdictKind.FAIL
     assert judgement.culprits == (verdict,)
-    assert judgement.log_e >= judgement.threshold == pytest.approx(math.log(1 / 0.009))
+    assert judgement.log_e >= judgement.threshold == pytest.approx(math.log(1 / 0.008))
     assert verdict.value == pytest.approx(0.015, rel=0.05)
     assert verdict.baseline == pytest.approx(0.005, rel=0.05)
     assert verdict.limit == pytest.approx(2 * verdict.baseline)
@@ -91,7 +90,7 @@ def test_the_tolerance_decides_what_a_pass_rules_out():
 
 
 def test_nothing_passes_while_it_has_evidence_of_harm():
-    state = CheckState(bake=[9.0, 1800.0, 9.0, 1800.0], ruled_out={"split": 6.0})
+    state = CheckState(bake=[9.0, 1800.0, 9.0, 1800.0], ruled_out=6.0)
     assert passed(PLAN, SignalKind.RATIO, state)
     state.log_e = math.log(20)
     assert not passed(PLAN, SignalKind.RATIO, state)
@@ -173,10 +172,10 @@ def test_a_block_that_was_open_at_a_new_weight_is_bet_for_harm_and_rules_nothing
     mixed = reweighted(fed(PLAN, begun(PLAN), early), 40).checks["errors"]
     assert mixed["mixed"]
     evidence = fed(PLAN, reweighted(fed(PLAN, begun(PLAN), early), 40), rest + next_block)
-    assert evidence.checks["errors"]["bets"]["split"] == 1
-    assert evidence.checks["errors"]["ruled_out"] == {}
+    assert evidence.checks["errors"]["running"]["closed"] == 1
+    assert evidence.checks["errors"]["ruled_out"] == 0
     after = fed(PLAN, evidence, steady(1, SAME, SAME, first=2)).checks["errors"]
-    assert after["ruled_out"]["split"] > 0
+    assert after["ruled_out"] > 0
 
 
 def test_a_new_weight_inside_a_block_does_not_pass_before_that_block_is_over():
@@ -276,18 +275,27 @@ MANY = a_plan(
 )
 
 
+def weights_of(plan, region="R3", history=()):
+    checks = {cell: CheckState.view(raw) for cell, raw in begun(plan, history, region).checks.items()}
+    return cell_weights(plan, region, checks)
+
+
 def test_weights_are_frozen_by_the_plan_and_sum_to_one():
-    weights = cell_weights(MANY)
+    weights = weights_of(MANY) | weights_of(MANY, "R1")
     assert sum(weights.values()) == pytest.approx(1)
-    assert weights["R3", "errors"] == weights["R1", "errors"] == pytest.approx(3 / 8)
-    assert ("R3", "oldest_age") not in weights
+    assert weights["R3", "errors"] == weights["R1", "errors"] == pytest.approx(0.95 * 3 / 10)
+    assert weights["R3", "oldest_age"] == pytest.approx(0.95 / 10)
+    assert weights["R3", "gaps"] == pytest.approx(0.05 / 2)
 
 
 def test_what_has_not_started_counts_as_one():
     one = fed(MANY, begun(MANY), steady(60, (9.0, 600.0), (3.0, 600.0)))
     judgement = judge(MANY, {"R3": one}, at(3600))
     alone = next(v for v in judgement.verdicts if v.signal == "errors")
-    assert math.exp(judgement.log_e) == pytest.approx(3 / 8 * math.exp(alone.log_e) + 5 / 8)
+    part = weights_of(MANY)["R3", "errors"]
+    gaps = math.exp(one.checks["gaps"]["log_e"]) - 1  # a little below 1 where none were seen
+    expected = part * math.exp(alone.log_e) + 1 - part + 0.025 * gaps
+    assert math.exp(judgement.log_e) == pytest.approx(expected, rel=1e-9)
 
 
 def test_regions_that_rise_together_are_blamed_together_worst_first():
@@ -314,11 +322,12 @@ def test_errors_of_sources_are_passed_through_and_are_no_verdict():
     assert judgement.log_e == pytest.approx(0)
 
 
-def test_a_plan_of_gauges_alone_can_only_be_stopped_by_a_guard():
-    both = a_plan("errors", "oldest_age")
-    plan = replace(both, checks=both.checks[1:])  # compiled before such a policy was refused
-    assert judge(plan, {"R3": begun(plan)}, at(1)).log_e == 0.0
-    assert cell_weights(plan) == {}
+def test_a_check_with_nothing_to_compare_with_has_no_part_of_the_budget():
+    plan = a_plan(checks=["errors", {"signal": "oldest_age", "baselines": ["history"], "limit": 1}])
+    weights = weights_of(plan)
+    assert ("R3", "oldest_age") not in weights
+    assert weights["R3", "errors"] == pytest.approx(0.95)
+    assert judge(plan, {"R3": begun(plan)}, at(1)).log_e == pytest.approx(0)
 
 
 def test_ignored_samples_are_said():

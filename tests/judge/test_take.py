@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rollout.core.judge import begin, hold_off, judge, update
 from rollout.core.judge.samples import block_of
-from rollout.core.model import VerdictKind
+from rollout.core.signals import VerdictKind
 
 from .traffic import NEW, OLD, START, a_plan, at, begun, demo, demo_plan, fed, noisy, sample, steady
 
@@ -112,7 +112,7 @@ def test_begin_waits_for_the_warm_up_of_the_plan():
     assert fed(plan, evidence, GOOD).checks["errors"]["totals"][1] == 1800.0
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     minutes=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 6)), min_size=2, max_size=20),
     seed=st.integers(0, 99),
@@ -134,7 +134,10 @@ def test_finer_samples_of_the_same_blocks_give_the_same_verdict(minutes, seed):
         judge(plan, {"R3": fed(plan, begun(plan), samples)}, at(60.0 * len(minutes)))
         for samples in (coarse, fine)
     ]
-    assert said[0] == said[1]
+    assert said[0].verdicts == said[1].verdicts
+    assert said[0].log_e == pytest.approx(
+        said[1].log_e, abs=1e-9
+    )  # hours of gaps add up to the last bit but one
 
 
 @pytest.mark.parametrize("cut", [1, 57, 300])

@@ -1,6 +1,6 @@
 """Plans, samples and synthetic traffic for the tests of the judge. Seeded; no clock."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from rollout.core.judge import RegionEvidence, begin, hold_off, update
-from rollout.core.model import Plugin, Region, Sample, Signal, SignalKind
+from rollout.core.judge.streams import Arms
+from rollout.core.model import Plugin, Region
 from rollout.core.plan import Plan, compile_plan
 from rollout.core.policy import Policy
+from rollout.core.signals import Sample, Signal, SignalKind
 
 START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)  # on a border of blocks of a minute
 OLD, NEW = "1.4.0", "1.5.0"
@@ -20,10 +22,14 @@ KINDS = {
     "work_age": SignalKind.RATIO,
     "restarts": SignalKind.RATE,
     "oldest_age": SignalKind.GAUGE,
+    "duration": SignalKind.DISTRIBUTION,
+    "done": SignalKind.THROUGHPUT,
 }
 
 
-def a_plan(*signals: str, regions: Sequence[str] = ("R3",), **policy: Any) -> Plan:
+def a_plan(
+    *signals: str, regions: Sequence[str] = ("R3",), zones: Mapping[str, str] | None = None, **policy: Any
+) -> Plan:
     """A plan with one stage for each region; `policy` overrides its keys."""
     checks = policy.pop("checks", [{"signal": name} for name in signals or ("errors",)])
     written = {
@@ -38,15 +44,15 @@ def a_plan(*signals: str, regions: Sequence[str] = ("R3",), **policy: Any) -> Pl
     }
     return compile_plan(
         Policy.model_validate(written),
-        {name: _region(name) for name in regions},
+        {name: _region(name, (zones or {}).get(name, "UTC")) for name in regions},
         {name: Signal(name=name, kind=kind, title=name) for name, kind in KINDS.items()},
     )
 
 
-def _region(name: str) -> Region:
+def _region(name: str, zone: str) -> Region:
     nothing = Plugin(kind="none")
     return Region(
-        name=name, title=name, time_zone="UTC", order=1, traffic_share=1.0, deployer=nothing, source=nothing
+        name=name, title=name, time_zone=zone, order=1, traffic_share=1.0, deployer=nothing, source=nothing
     )
 
 
@@ -106,35 +112,38 @@ def steady(
     ]
 
 
-def noisy(
-    rng: np.random.Generator,
-    minutes: int,
-    *,
-    first: int = 0,
-    rpm: float = 600,
-    p: float = 0.005,
-    lift: float = 1.0,
-) -> list[Sample]:
-    """Minutes of the bench's noisy traffic: shared drift, and each arm's own over-dispersion (CV 0.5)."""
-    drift, shocks = np.empty(minutes), rng.normal(0, 0.3 * np.sqrt(1 - 0.98**2), minutes)
-    level = rng.normal(0, 0.3)
+def noisy_arms(
+    rng: np.random.Generator, runs: int, minutes: int, *, p: float = 0.005, lift: float = 1.0
+) -> Arms:
+    """Minutes of 600 requests in each arm: shared drift, and each arm's own over-dispersion (CV 0.5)."""
+    drift, shocks = np.empty((runs, minutes)), rng.normal(0, 0.3 * np.sqrt(1 - 0.98**2), (runs, minutes))
+    level = rng.normal(0, 0.3, runs)
     for minute in range(minutes):
-        level = 0.98 * level + shocks[minute]
-        drift[minute] = level
-    load = rpm * rng.lognormal(0, 0.1, minutes)
-    rates = {NEW: lift, OLD: 1.0}
-    arms = {}
-    for version, rise in rates.items():
-        n = rng.poisson(load)
-        arms[version] = (
-            rng.binomial(n, np.minimum(p * rise * np.exp(drift) * rng.gamma(4, 0.25, minutes), 0.9)),
-            n,
-        )
+        level = 0.98 * level + shocks[:, minute]
+        drift[:, minute] = level
+    load = 600 * rng.lognormal(0, 0.1, (runs, minutes))
+    n1, n0 = rng.poisson(load), rng.poisson(load)
+    wobble = rng.gamma(4, 0.25, (2, runs, minutes))
+    x1 = rng.binomial(n1, np.minimum(p * lift * np.exp(drift) * wobble[0], 0.9))
+    return Arms(x1, n1, rng.binomial(n0, np.minimum(p * np.exp(drift) * wobble[1], 0.9)), n0)
+
+
+def as_samples(arms: Arms, *, run: int = 0, first: int = 0, signal: str = "errors") -> list[Sample]:
+    """One run of arms as minutes of samples, the candidate's first."""
     return [
-        sample(60.0 * (first + minute + 1), version, float(x[minute]), float(n[minute]))
-        for minute in range(minutes)
-        for version, (x, n) in arms.items()
+        sample(
+            60.0 * (first + minute + 1), version, float(x[run, minute]), float(n[run, minute]), signal=signal
+        )
+        for minute in range(arms.x1.shape[1])
+        for version, x, n in ((NEW, arms.x1, arms.n1), (OLD, arms.x0, arms.n0))
     ]
+
+
+def noisy(
+    rng: np.random.Generator, minutes: int, *, first: int = 0, p: float = 0.005, lift: float = 1.0
+) -> list[Sample]:
+    """Noisy minutes as samples."""
+    return as_samples(noisy_arms(rng, 1, minutes, p=p, lift=lift), first=first)
 
 
 def demo(

@@ -12,7 +12,8 @@ import structlog
 
 from rollout.core.actions import Action
 from rollout.core.errors import InvalidInput, OutsideError, PermanentError, TransientError
-from rollout.core.model import Instance, Kind, Plugin, Region, Sample, Signal, SignalKind
+from rollout.core.model import Instance, Kind, Plugin, Region
+from rollout.core.signals import Sample, Signal, SignalKind
 from rollout.ports import Ask, Notice, Notifier, Progress, Reading
 from rollout.registry import DEPLOYERS, NOTIFIERS, SOURCES, Surroundings, load_plugins
 from rollout.testing import FakeDeployer, FakePlugins, ManualClock, RecordingNotifier, ScriptedSource

@@ -9,9 +9,11 @@ from typing import Any, Protocol
 
 import httpx
 import pytest
+from prometheus_lab import PrometheusService
 
 from rollout.core.errors import OutsideError, TransientError
-from rollout.core.model import Instance, Signal, SignalKind
+from rollout.core.model import Instance
+from rollout.core.signals import Signal, SignalKind
 from rollout.ports import Ask, MetricSource, Reading
 from rollout.registry import SOURCES, Surroundings
 from rollout.sources.scrape import ScrapeSource
@@ -22,7 +24,10 @@ ERRORS = Signal(
     name="errors",
     kind=SignalKind.RATIO,
     title="failed requests",
-    sources={"scrape": {"bad": {"metric": "bad_total"}, "total": {"metric": "all_total"}}},
+    sources={
+        kind: {"bad": {"metric": "bad_total"}, "total": {"metric": "all_total"}}
+        for kind in ("scrape", "prometheus")
+    },
 )
 
 
@@ -127,7 +132,7 @@ class Caller:
         return {s.version: (s.value, s.exposure) for s in reading.samples if s.exposure}
 
 
-@pytest.fixture(params=[ScrapedService, ScriptedService])
+@pytest.fixture(params=[ScrapedService, PrometheusService, ScriptedService])
 async def caller(request: pytest.FixtureRequest) -> Caller:
     """A caller that has read once, so that the past is known."""
     caller = Caller(request.param())

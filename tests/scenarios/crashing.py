@@ -9,7 +9,7 @@ from rollout.ports import Deployer, Reply
 from rollout.reconciler import Reconciler
 from tests.scenarios.world import World
 
-WRITES = ("commit", "save_action", "save_reading", "forget_samples")
+WRITES = ("commit", "save_action", "save_reading", "forget")
 
 
 class Crash(BaseException):

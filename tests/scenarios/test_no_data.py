@@ -105,6 +105,17 @@ async def test_a_bake_does_not_end_with_too_few_requests(make_world: MakeWorld) 
     assert "of the 50 requests that a bake must see" in view.reason.text
 
 
+async def test_a_bake_without_anything_to_compare_with_says_so(make_world: MakeWorld) -> None:
+    checks = [{"signal": "errors", "baselines": ["history"]}, "restarts"]
+    world = make_world({**ONE, "checks": checks})
+    await world.given_known_good()
+    rollout_id = await world.start("1.1.0")
+    view = await world.until(rollout_id, Phase.HELD)
+    assert view.reason.code == "bake.uncompared"
+    assert "had nothing to compare failed requests with. Keep a holdback beside it" in view.reason.text
+    assert view.sentence.endswith("is held by controller: nothing to compare with in R3.")
+
+
 async def test_a_check_that_ignores_missing_data_does_not_hold(make_world: MakeWorld) -> None:
     checks = [{"signal": "errors"}, {"signal": "restarts", "no_data": "ignore"}]
     world = make_world({**ONE, "checks": checks})

@@ -7,7 +7,8 @@ import pytest
 
 from rollout.commands import StartRequest
 from rollout.core.errors import RolloutError
-from rollout.core.model import Outcome, Phase, RegionPhase, Release, VerdictKind
+from rollout.core.model import Outcome, Phase, RegionPhase, Release
+from rollout.core.signals import VerdictKind
 from tests.scenarios.world import DANA, DEPLOYER, ONE, QUICK, World
 
 MakeWorld = Callable[[dict[str, object]], World]

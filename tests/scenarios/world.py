@@ -10,18 +10,9 @@ from sqlalchemy import event
 
 from rollout.commands import Actor, Commands, StartRequest
 from rollout.config import Configuration, PolicyFile
-from rollout.core.model import (
-    Phase,
-    Plugin,
-    Region,
-    RegionPhase,
-    Release,
-    Rollout,
-    Service,
-    Signal,
-    SignalKind,
-)
+from rollout.core.model import Phase, Plugin, Region, RegionPhase, Release, Rollout, Service
 from rollout.core.policy import Policy
+from rollout.core.signals import Signal, SignalKind
 from rollout.ports import Ask, Case, Store
 from rollout.queries import Queries
 from rollout.reconciler import Reconciler

@@ -21,14 +21,12 @@ from rollout.core.model import (
     RegionRollout,
     Release,
     Rollout,
-    Sample,
     Service,
-    Signal,
-    SignalKind,
     Transition,
 )
 from rollout.core.plan import Plan, compile_plan
 from rollout.core.policy import Policy
+from rollout.core.signals import Sample, Signal, SignalKind
 from rollout.ports import Token
 
 T0 = datetime(2026, 3, 2, 9, 30, 0, 123456, tzinfo=UTC)

@@ -11,7 +11,8 @@ from rollout.core.errors import Conflict
 from rollout.core.model import Phase
 from rollout.ports import Change
 from rollout.store import SqlStore
-from tests.store.builders import at, plan, rollout, touched, transition
+from tests.store.builders import T0, at, plan, rollout, touched, transition
+from tests.store.test_history import forget, read, samples, save
 
 QUESTIONS: dict[str, Callable[[SqlStore], Awaitable[object]]] = {
     "due": lambda store: store.due(at(1), 10),
@@ -27,7 +28,8 @@ QUESTIONS: dict[str, Callable[[SqlStore], Awaitable[object]]] = {
     "events of one": lambda store: store.events(rollout_id="ro_01"),
     "newest events of one": lambda store: store.events(rollout_id="ro_01", before=9, newest=True),
     "due actions": lambda store: store.due_actions(at(1), 10),
-    "samples": lambda store: store.samples("mail-sender", "R3", after=3),
+    "samples": lambda store: store.samples("mail-sender", ["R3", "R1"], after=3),
+    "samples since": lambda store: store.samples("mail-sender", ["R3", "R1"], since=at(3)),
     "service regions": lambda store: store.service_regions("mail-sender"),
     "token": lambda store: store.token("hash"),
     "session": lambda store: store.session("hash", at(1)),
@@ -42,7 +44,7 @@ class Asked:
         event.listen(engine, "before_cursor_execute", self._keep)
 
     def _keep(self, _conn: Any, _cursor: Any, text: str, parameters: Any, _context: Any, many: bool) -> None:
-        if text.startswith(("SELECT", "UPDATE")):
+        if text.startswith(("SELECT", "UPDATE", "DELETE")):
             self.statements.append((text, parameters[0] if many else parameters))
 
     def scans(self) -> list[str]:
@@ -97,3 +99,38 @@ async def test_what_has_ended_is_not_walked_through_to_find_what_is_busy(store: 
     await store.rollouts(busy=True, oldest=True)
     assert asked.steps("SCAN") == []
     assert len(asked.steps("SEARCH rollouts USING")) == 3  # unfinished, due again, and the rows of both
+
+
+@pytest.mark.parametrize("regions", [["R3"], ["R3", "R1"]])
+async def test_samples_are_read_in_order_and_never_sorted(store: SqlStore, regions: list[str]) -> None:
+    await save(store, samples(T0, 6))
+    asked = Asked(store.database.read)
+    assert await store.samples("mail-sender", regions, after=3)
+    assert asked.steps("USE TEMP") == []
+    assert len(asked.steps("SEARCH samples USING INDEX ix_samples_service (service=? AND sequence>?)")) == 1
+
+
+async def test_history_is_read_by_its_key_and_samples_by_region_and_time(store: SqlStore) -> None:
+    await save(store, samples(T0, 12))
+    await forget(store, at(3660))
+    asked = Asked(store.database.read)
+    assert await read(store, T0, at(7200))
+    assert [step for step in asked.scans() if not step.startswith("SCAN history_marks")] == []
+    assert (
+        len(asked.steps("SEARCH history USING PRIMARY KEY (series=? AND length_s=? AND start>? AND start<?)"))
+        == 1
+    )
+    assert asked.steps(
+        "SEARCH samples USING INDEX ix_samples_place (service=? AND region=? AND time>? AND time<?)"
+    )
+
+
+async def test_making_and_thinning_history_walks_through_accounts_only(store: SqlStore) -> None:
+    await save(store, samples(T0, 12))
+    asked = Asked(store.database.write)
+    for days in (0.05, 2, 20, 40):
+        await forget(store, at(days * 86400))
+    touched = {text.split()[2].strip('"') for text, _ in asked.statements if text.startswith("DELETE")}
+    assert touched >= {"samples", "history", "history_days", "series"}
+    small = ("SCAN history_marks", "SCAN history_days", "SCAN sessions")
+    assert [step for step in asked.steps("SCAN") if not step.startswith(small)] == []

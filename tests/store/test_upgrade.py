@@ -5,14 +5,18 @@ from threading import Barrier, Thread
 from typing import Any
 
 import pytest
-from alembic import op
+from alembic import command, op
 from sqlalchemy import create_engine
 
 from rollout.core.errors import StoreError
-from rollout.store import inline, open_store
-from rollout.store.engine import open_database
-from rollout.store.migrations import upgrade
+from rollout.core.signals import Sample
+from rollout.store import inline, mapping, open_store, tables
+from rollout.store.engine import APPLICATION_ID, open_database
+from rollout.store.migrations import _config, upgrade
 from rollout.store.tables import metadata
+from rollout.store.writing import add
+from tests.store.builders import T0
+from tests.store.test_history import HOUR, expected, forget, read, samples, told
 
 
 def schema(path: Path) -> dict[str, str]:
@@ -43,6 +47,33 @@ def test_one_claim_per_service_and_region_is_a_rule_of_the_database(url: str, tm
     assert rule.startswith("CREATE UNIQUE INDEX")
 
 
+async def test_samples_of_the_first_schema_become_history(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "rollout.db"
+    begin = T0.replace(minute=0, second=0, microsecond=0)
+    found = samples(begin, 12)
+    await first_schema(path, found)
+    store = open_store(url, run=inline)
+    assert [sample for _, sample in await store.samples("mail-sender", ["R3", "R1"])] == found
+    assert told(await read(store, begin, begin + HOUR)) == expected(found, 60)
+    await forget(store, begin + 30 * HOUR)
+    assert told(await read(store, begin, begin + HOUR)) == expected(found, 60)
+    assert await store.samples("mail-sender", ["R3", "R1"]) == ()
+    with store.database.read.begin() as conn:
+        assert conn.exec_driver_sql("SELECT sum(samples) FROM history_marks").scalar_one() == 0
+    store.close()
+
+
+async def first_schema(path: Path, found: list[Sample]) -> None:
+    """A database as the first version wrote it, with samples of a service."""
+    database = open_database(f"sqlite:///{path}")
+    with database.write.begin() as conn:
+        conn.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+        command.upgrade(_config(conn), "0001")
+        add(conn, tables.samples, [mapping.SAMPLE.row(sample, service="mail-sender") for sample in found])
+    database.close()
+    assert "history" not in schema(path)
+
+
 def test_upgrading_again_changes_nothing(url: str, tmp_path: Path) -> None:
     open_store(url, run=inline).close()
     before = (tmp_path / "rollout.db").read_bytes()
@@ -57,7 +88,7 @@ def test_a_newer_schema_is_refused_and_not_touched(url: str, tmp_path: Path) -> 
         newer.execute("UPDATE alembic_version SET version_num = '9999'")
     newer.close()
     with pytest.raises(
-        StoreError, match=r"rollout\.db' was written by a newer version.*'9999'.*'0001'"
+        StoreError, match=r"rollout\.db' was written by a newer version.*'9999'.*'0002'"
     ) as said:
         open_store(url, run=inline)
     assert "install the newer program" in str(said.value)
@@ -116,7 +147,7 @@ def test_processes_that_start_together_all_succeed(tmp_path: Path) -> None:
     for attempt in range(2):
         url = f"sqlite:///{tmp_path / f'{attempt}.db'}"
         with processes.Pool(3) as pool:
-            assert pool.map(_open, [url] * 3) == ["0001"] * 3
+            assert pool.map(_open, [url] * 3) == ["0002"] * 3
 
 
 def _open(url: str) -> str:

@@ -1,6 +1,7 @@
 """`decide(rollout, plan, evidence, now)`: what is WISE, as a value. What is allowed is machine.py's table.
 
-The order of concerns: what people asked for, harm, the business of the present phase, what is owed.
+The order of concerns: what people asked for, harm, what is suspected, the business of the present phase,
+what is owed.
 A phase is worked until it moves no further, so one look takes a rollout as far as the evidence allows.
 """
 
@@ -9,10 +10,12 @@ from datetime import datetime
 
 from rollout.core import reason as say
 from rollout.core.decide import back, forward, intents, owed, preflight, waiting
+from rollout.core.decide.blame import ranking
 from rollout.core.decide.draft import Decision, Draft, Facts
+from rollout.core.decide.suspicion import act_on_suspicion, watching
 from rollout.core.decide.waiting import in_the_way
 from rollout.core.machine import PHASES, Trigger
-from rollout.core.model import ObligationKind, Phase, Rollout
+from rollout.core.model import Phase, Rollout
 from rollout.core.plan import Plan
 
 __all__ = ["Decision", "Facts", "decide", "in_the_way"]
@@ -25,6 +28,7 @@ def decide(rollout: Rollout, plan: Plan, evidence: Facts, now: datetime) -> Deci
     draft = Draft(rollout, plan, evidence, now)
     intents.take_in(draft)
     _act_on_harm(draft)
+    act_on_suspicion(draft)
     for _ in range(MOVES_AT_ONCE):
         before = draft.rollout.transitions
         _BUSINESS.get(draft.phase, _nothing)(draft)
@@ -39,14 +43,11 @@ def _act_on_harm(draft: Draft) -> None:
     found = draft.facts.judgement
     if not found.culprits or Trigger.HARM not in PHASES[draft.phase] or not draft.rollout.touched:
         return
-    if draft.phase is Phase.SUCCEEDED and not (_watching(draft) and back.still_ours(draft)):
+    if draft.phase is Phase.SUCCEEDED and not watching(draft):
         return
     reason = say.harm(draft.plan, found.culprits, found.log_e, found.threshold)
-    back.roll_back(draft, Trigger.HARM, reason, since=reason.since)
-
-
-def _watching(draft: Draft) -> bool:
-    return any(o.kind is ObligationKind.WATCH for o in draft.open_obligations())
+    remark = ranking(draft.rollout, found.culprits, draft.facts.overlapping)
+    back.roll_back(draft, Trigger.HARM, reason, since=reason.since, remark=remark)
 
 
 def _held(draft: Draft) -> None:

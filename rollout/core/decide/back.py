@@ -39,8 +39,12 @@ def roll_back(
     ending: Outcome = Outcome.ROLLED_BACK,
     actor: str = CONTROLLER,
     since: datetime | None = None,
+    remark: str = "",
 ) -> None:
-    """Decide to go back in every touched region where this release still is what runs."""
+    """Decide to go back in every touched region where this release still is what runs.
+
+    `remark` is for those who are told, and no part of the reason.
+    """
     late = draft.phase is Phase.SUCCEEDED
     regions = still_ours(draft)
     draft.move(
@@ -64,7 +68,8 @@ def roll_back(
     for region in regions:
         restore(draft, region, reason)
     names = ", ".join(region.region for region in regions)
-    draft.notify(f"{draft.rollout.release.service}: rolling back {names}. {reason.text}")
+    text = f"{draft.rollout.release.service}: rolling back {names}. {reason.text}"
+    draft.notify(say.joined(text, remark))
 
 
 def try_again(draft: Draft, reason: Reason, actor: str) -> None:

@@ -14,7 +14,6 @@ from rollout.core.model import (
     CONTROLLER,
     ActionState,
     Intent,
-    Judgement,
     Kind,
     KnownGood,
     Obligation,
@@ -26,14 +25,16 @@ from rollout.core.model import (
     Transition,
 )
 from rollout.core.plan import Plan
+from rollout.core.signals import Judgement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything known besides the rollout and its plan.
 
-    `others` are the other unfinished rollouts of the service, oldest first. `stopped_at` is when a rollback
-    stopped the service's automatic promotion. `known_good` and `generations` are per region.
+    `others` are the other unfinished rollouts of the service, oldest first. `overlapping` are those under way
+    or watched, of any service, besides this one; known only where there is harm. `stopped_at` is when a
+    rollback stopped the service's automatic promotion. `known_good` and `generations` are per region.
     """
 
     judgement: Judgement = Judgement()
@@ -41,6 +42,7 @@ class Facts:
     actions: tuple[ActionRecord, ...] = ()
     obligations: tuple[Obligation, ...] = ()
     others: tuple[Rollout, ...] = ()
+    overlapping: tuple[Rollout, ...] = ()
     stopped_at: datetime | None = None
     stopped_by: str | None = None
     problems: Mapping[str, str] = field(default_factory=dict)  # region → what its source says is wrong

@@ -20,12 +20,10 @@ from rollout.core.model import (
     Phase,
     RegionPhase,
     RegionRollout,
-    SignalKind,
-    Verdict,
-    VerdictKind,
 )
 from rollout.core.plan import SetWeight
 from rollout.core.policy import ApprovalStep, Bake
+from rollout.core.signals import SignalKind, Verdict, VerdictKind
 
 
 def progress(draft: Draft) -> None:
@@ -216,11 +214,16 @@ def _bake(draft: Draft, region: RegionRollout, bake: Bake) -> None:
 
 
 def _harm_ruled_out(draft: Draft, verdicts: Sequence[Verdict]) -> bool:
-    """Whether every check that can pass has passed; a gauge only guards, so it has nothing to rule out."""
+    """Whether every check that can pass has passed.
+
+    A gauge without a test only guards, so it has nothing to rule out. Where the policy accepts that a
+    tolerance is not seen, undecided is as far as a bake gets.
+    """
+    unseen = {check.signal for check in draft.plan.checks if check.accept_unseen}
     return all(
-        v.kind is VerdictKind.PASS
+        v.kind is VerdictKind.PASS or (v.kind is VerdictKind.UNDECIDED and v.signal in unseen)
         for v in verdicts
-        if draft.plan.signals[v.signal].kind is not SignalKind.GAUGE
+        if draft.plan.signals[v.signal].kind is not SignalKind.GAUGE or v.rests_on != "none"
     )
 
 
@@ -237,8 +240,8 @@ def lacks_data(draft: Draft, region: RegionRollout, verdicts: Sequence[Verdict])
 
 def _compared(draft: Draft, verdict: Verdict) -> bool:
     """Whether both sides were heard in judged time; silence shorter than `max_age` is no verdict yet."""
-    check = next(check for check in draft.plan.checks if check.signal == verdict.signal)
-    if check.no_data == "ignore" or draft.plan.signals[verdict.signal].kind is SignalKind.GAUGE:
+    ignored = {check.signal for check in draft.plan.checks if check.no_data == "ignore"}
+    if verdict.signal in ignored or draft.plan.signals[verdict.signal].kind is SignalKind.GAUGE:
         return True
     return verdict.value is not None and verdict.baseline is not None
 
@@ -249,11 +252,27 @@ def _fewest_requests(draft: Draft, verdicts: Sequence[Verdict]) -> float:
 
 
 def _too_little(draft: Draft, region: RegionRollout, verdicts: Sequence[Verdict], elapsed: float) -> None:
-    seen = _fewest_requests(draft, verdicts) if verdicts else 0
+    baked = f"{region.region} baked {say.span(elapsed)}"
+    if not verdicts:
+        text = (
+            f"{baked} and nothing was judged: the history to begin on is still being read. Look at the "
+            "source there, then resume; or roll back."
+        )
+        hold(draft, Trigger.NO_DATA, say.plain("bake.unjudged", text, region=region.region))
+        return
+    untested = (v for v in verdicts if v.rests_on == "none" and not _compared(draft, v))
+    alone = ", ".join(draft.plan.signals[v.signal].title for v in untested)
+    if alone:
+        text = (
+            f"{baked} and had nothing to compare {alone} with. Keep a holdback beside it, wait for history, "
+            "or let the check ignore missing data; then resume, or roll back."
+        )
+        hold(draft, Trigger.NO_DATA, say.plain("bake.uncompared", text, region=region.region))
+        return
     text = (
-        f"{region.region} baked {say.span(elapsed)} and saw {seen:.0f} of the "
-        f"{draft.plan.judging.min_requests} requests that a bake must see. Bring traffic there or lower "
-        "judging.min_requests, then resume; or roll back."
+        f"{baked} and saw {_fewest_requests(draft, verdicts):.0f} of the {draft.plan.judging.min_requests} "
+        "requests that a bake must see. Bring traffic there or lower judging.min_requests, then resume; or "
+        "roll back."
     )
     hold(draft, Trigger.NO_DATA, say.plain("bake.too_little", text, region=region.region))
 

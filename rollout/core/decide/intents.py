@@ -6,14 +6,7 @@ from rollout.core import reason as say
 from rollout.core.decide.back import roll_back, still_ours, try_again
 from rollout.core.decide.draft import Draft
 from rollout.core.machine import PHASES, Trigger
-from rollout.core.model import (
-    ApprovalDecision,
-    Hold,
-    Intent,
-    IntentKind,
-    Outcome,
-    Phase,
-)
+from rollout.core.model import ApprovalDecision, Hold, Intent, IntentKind, Outcome, Phase
 
 _UNDER_WAY = (Phase.PROGRESSING, Phase.AWAITING_APPROVAL, Phase.HELD)
 

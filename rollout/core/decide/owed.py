@@ -15,8 +15,8 @@ from rollout.core.model import (
     Phase,
     Reason,
     RegionRollout,
-    VerdictKind,
 )
+from rollout.core.signals import VerdictKind
 
 SLOWEST_S = 300.0
 CLEAN_ROUNDS = 2  # looks in a row without stalled work that prove a recovery
@@ -76,9 +76,8 @@ def _watch(draft: Draft, watch: Obligation) -> None:
         _note_blindness(draft, watch, problem)
         draft.wake_in(draft.plan.judging.interval)
     elif problem is None:
-        text = (
-            f"{watch.region} was watched for {say.span((draft.now - watch.since).total_seconds())}: no harm."
-        )
+        lasted = say.span((draft.now - watch.since).total_seconds())
+        text = f"{watch.region} was watched for {lasted}: {_found(draft, watch.region)}."
         met = say.plain("watch.met", text, region=watch.region)
         _end(draft, watch, ObligationState.MET, met)
         draft.set(reason=met)
@@ -88,6 +87,13 @@ def _watch(draft: Draft, watch: Obligation) -> None:
     else:
         _late(draft, watch, f"The watch of {watch.region} cannot end without data: {problem}")
         draft.wake_in(draft.plan.judging.interval)
+
+
+def _found(draft: Draft, region: str) -> str:
+    """What a watch has to say of harm at its end."""
+    cells = (name.partition("/") for name in draft.rollout.suspected)
+    left = [draft.plan.signals[signal].title for place, _, signal in cells if place == region]
+    return f"no harm to act on, and {', '.join(left)} still suspected" if left else "no harm"
 
 
 def _note_blindness(draft: Draft, watch: Obligation, problem: str | None) -> None:

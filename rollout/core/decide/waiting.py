@@ -10,11 +10,15 @@ from rollout.core.model import CONTROLLER, Hold, Phase, Reason, Rollout
 QUEUE_POLL_S = 5.0
 
 
-def hold(draft: Draft, trigger: Trigger, reason: Reason) -> None:
-    """The stated outcome of every wait that ends without an answer: stop, keep judging, tell people."""
+def hold(draft: Draft, trigger: Trigger, reason: Reason, *, remark: str = "") -> None:
+    """The stated outcome of every wait that ends without an answer: stop, keep judging, tell people.
+
+    `remark` is for those who are woken, and no part of the reason.
+    """
     held = Hold(owner=CONTROLLER, reason=reason.text, since=draft.now)
     draft.move(trigger, reason, hold=held, approval=None)
-    draft.notify(f"{draft.rollout.release.service} is held: {reason.text}", urgent=True)
+    text = f"{draft.rollout.release.service} is held: {reason.text}"
+    draft.notify(say.joined(text, remark), urgent=True)
 
 
 def wait_in_queue(draft: Draft) -> None:

@@ -9,11 +9,12 @@ What must not live here: reading sources, deciding what to do about a verdict, w
     replay     the same, over recorded samples
 """
 
+from rollout.core.judge.calibrate import TOLERANCE, tolerance
 from rollout.core.judge.combine import cell_weights, judge, threshold
 from rollout.core.judge.detect import detectable, exposure_to_rule_out, needed_hours, needed_requests
-from rollout.core.judge.evidence import RegionEvidence
+from rollout.core.judge.evidence import RegionEvidence, without_peers
 from rollout.core.judge.replay import Point, Timeline, replay
-from rollout.core.judge.take import TOLERANCE, begin, hold_off, update
+from rollout.core.judge.take import begin, hold_off, update
 
 __all__ = [
     "TOLERANCE",
@@ -30,5 +31,7 @@ __all__ = [
     "needed_requests",
     "replay",
     "threshold",
+    "tolerance",
     "update",
+    "without_peers",
 ]

@@ -1,113 +1,276 @@
-"""What history says about a check before anything is deployed: its over-dispersion, and its own rate.
+"""What is settled before a check is judged: what it is compared with, and the terms of its tests.
 
-Over-dispersion is measured on two versions that ran beside each other where history has them, else on
-neighbouring blocks of each version that ran: that also counts drift from block to block, so it errs
-towards caution. History holds known-good versions only (see begin). Where it is too short, a default is
-taken and named.
+All of it is learned from history, which holds known-good versions only (see begin). Where history is too
+short for a comparison the next kind of baseline is taken; where it is too short to say how noisy a service
+is, a default is taken and named. Learning a comparison by forecast (forecasts.py) is apart.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rollout.core.judge.counts import pooled
-from rollout.core.judge.samples import Sums, tally
-from rollout.core.judge.state import CheckState
-from rollout.core.model import Sample, Signal, SignalKind
+from rollout.core.judge import forecasts, mixture, noise, sequential
+from rollout.core.judge.noise import Noise
+from rollout.core.judge.past import LEAST_BLOCKS, LEAST_EVENTS, Past, gathered, pairs, usual_of
+from rollout.core.judge.samples import LEVELS, cell_of, of_check, told
+from rollout.core.judge.sequential import Terms, Test
+from rollout.core.judge.state import CheckState, dump_running, dump_terms, zeros
+from rollout.core.plan import Plan
+from rollout.core.policy import CheckSpec
+from rollout.core.signals import BaselineKind, Direction, Sample, Signal, SignalKind, series_name
 
-Table = NDArray[np.float64]  # one row per block: x1, n1, x0, n0
+DRIFTS = 2.0  # times the variance of chance, from which a rate has no usual value
+LEAST_DAYS = 1.0  # of history, for a comparison by time of day
+LEVEL_MARGIN = math.log(1.1)  # a tenth between two sets of instances is no harm
+LEAST_SEEN = 100  # events, before the edges of a distribution are set
+QUANTILES = (0.5, 0.9, 0.99)  # of a distribution, at which its edges are set
+TOLERANCE = {
+    SignalKind.RATIO: 2.0,
+    SignalKind.RATE: 5.0,
+    SignalKind.GAUGE: 1.5,
+    SignalKind.DISTRIBUTION: 2.0,
+    SignalKind.THROUGHPUT: 1.5,
+}
+"""The rise that a pass rules out where the author wrote none: twice the failures takes 2,000 requests
+at 0.5 %, minutes of traffic; restarts are so rare that five times as many already take
+63 instance-hours at 0.02; a level or a throughput that is half as much again is seen by anyone."""
 
-LEAST_BLOCKS = 30
-LEAST_EVENTS = 20
-LEAST_GROUPS = 20  # of the longer stretches, to be measured at all
-STRETCHES = {
-    True: (1, 5, 15, 30),
-    False: (1, 5),
-}  # in blocks; longer ones see autocorrelation, or, in one arm, drift
-TRIM = 0.03  # the worst blocks (bursts) are left to the cap
-TRIM_BIAS = 0.8306  # mean of a chi-square(1) below its 97th percentile
-# Failures come in clusters in most services; restarts of different instances are taken as independent, and a
-# block is capped.
-DEFAULT_PHI = {SignalKind.RATIO: 2.0, SignalKind.RATE: 1.0, SignalKind.GAUGE: 1.0}
+
+def settle(
+    plan: Plan, check: CheckSpec, region: str, history: Sequence[Sample], peers: Sequence[str]
+) -> dict[str, CheckState]:
+    """The states of a check before its first sample, by cell: one, or one for each edge of a distribution."""
+    signal = plan.signals[check.signal]
+    samples = list(of_check(history, check.signal, signal))
+    if signal.kind is not SignalKind.DISTRIBUTION:
+        return {check.signal: cell(plan, check, region, samples, peers)}
+    own = [sample for sample in samples if sample.region == region]
+    edges = edges_of(sample for sample in own if sample.version == own[-1].version)  # others may have others
+    if not edges:
+        return {check.signal: CheckState(family="buckets", learned="edges are settled by the first baseline")}
+    return {
+        series_name(check.signal, le=f"{edge:g}"): cell(
+            plan, check, region, samples, peers, edge, 1 / len(edges)
+        )
+        for edge in edges
+    }
 
 
-def calibrate(signal: Signal, region: str, history: Sequence[Sample], length: float) -> CheckState:
-    """The state of a check before its first sample. `length` is that of a block, in seconds."""
-    state = CheckState()
-    if signal.kind is SignalKind.GAUGE:
+def edges_of(samples: Iterable[Sample]) -> tuple[float, ...]:
+    """The edges next above the median, the 90th and the 99th percentile; none below a hundred events."""
+    known: dict[float, tuple[float, float]] = {}
+    for sample in samples:
+        edge = cell_of(sample.signal)[1]
+        if edge is not None and math.isfinite(edge):
+            below, total = known.get(edge, (0.0, 0.0))
+            known[edge] = (below + sample.value, total + sample.exposure)
+    return _chosen(known)
+
+
+def _chosen(known: Mapping[float, tuple[float, float]]) -> tuple[float, ...]:
+    parts = {edge: below / total for edge, (below, total) in sorted(known.items()) if total >= LEAST_SEEN}
+    inner = [edge for edge, part in parts.items() if part < 1]
+    chosen = [next((edge for edge in inner if parts[edge] >= quantile), None) for quantile in QUANTILES]
+    return tuple(dict.fromkeys(edge for edge in chosen if edge is not None)) or tuple(inner[-1:])
+
+
+def collect(waiting: CheckState, edge: float, sample: Sample) -> None:
+    """Add one bucket of the baseline while no edges are settled."""
+    sums = waiting.buckets.setdefault(f"{edge:g}", zeros(2))
+    sums[0] += sample.value
+    sums[1] += sample.exposure
+
+
+def settled(plan: Plan, check: CheckSpec, region: str, waiting: CheckState) -> dict[str, CheckState]:
+    """The states by edge, once the baseline has shown where they are; nothing before."""
+    edges = _chosen({float(edge): (below, total) for edge, (below, total) in waiting.buckets.items()})
+    if edges:
+        waiting.family, waiting.buckets = "edges", {}
+    return {
+        series_name(check.signal, le=f"{edge:g}"): cell(plan, check, region, (), (), edge, 1 / len(edges))
+        for edge in edges
+    }
+
+
+def cell(
+    plan: Plan,
+    check: CheckSpec,
+    region: str,
+    samples: Sequence[Sample],
+    peers: Sequence[str],
+    edge: float = -1.0,
+    part: float = 1.0,
+) -> CheckState:
+    """The state of one cell before its first sample."""
+    signal = plan.signals[check.signal]
+    past = gathered(plan, check, region, samples, edge)
+    state = CheckState(family=past.family, edge=edge, part=part, zone=past.zone)
+    for kind in plan.baselines(region, check):
+        near = [peer for peer in peers if past.days(peer) >= LEAST_DAYS]
+        if kind is BaselineKind.BESIDE:
+            _beside(plan, check, signal, state, past)
+        elif kind is BaselineKind.PEERS and near and past.days(region) >= LEAST_DAYS:
+            forecasts.learn(state, past, near, _terms(plan, check, signal, past, "split", "sign"))
+        elif kind is BaselineKind.HISTORY and past.days(region) >= LEAST_DAYS:
+            forecasts.learn(state, past, (), _terms(plan, check, signal, past, "forecast"))
+        else:
+            continue
+        state.base = kind.value
         return state
-    arms = tally(history, region=region, signal=signal.name, kind=signal.kind, length=length)
-    _dispersion(state, signal.kind, arms)
-    for _, events, exposure in sorted((b, *cell) for sums in arms.values() for b, cell in sums.items()):
-        state.pool = pooled(state.pool, events, exposure)
-    if signal.kind is SignalKind.RATE:
-        _rate(state, arms)
+    state.learned = f"nothing to compare with: {past.days(region):.1f} of {LEAST_DAYS:g} days of history"
     return state
 
 
-def _dispersion(state: CheckState, kind: SignalKind, arms: dict[str, Sums]) -> None:
-    table, paired = _table(arms)
+def reread(plan: Plan, check: CheckSpec, region: str, state: CheckState, sample: Sample) -> None:
+    """Throughput without history is a level until the first sample that says how much work arrived."""
+    if state.family != LEVELS or state.base != BaselineKind.BESIDE:
+        return
+    if told(plan.signals[check.signal], sample).family != LEVELS:
+        anew = cell(plan, check, region, (sample,), ())
+        state.family, state.terms, state.running = anew.family, anew.terms, anew.running
+        state.learned = anew.learned
+        state.log_e = state.ruled_out = 0.0
+
+
+def tolerance(check: CheckSpec, kind: SignalKind) -> float:
+    """The rise over the baseline that a pass of this check rules out."""
+    return check.tolerance if check.tolerance is not None else TOLERANCE[kind]
+
+
+_WEIGHTS = {
+    ("split", "sign"): (0.8, 0.2),
+    ("joint", "split"): (0.85, 0.15),
+    ("split",): (1.0,),
+    ("forecast",): (1.0,),
+    ("level",): (1.0,),
+    ("step",): (1.0,),
+}
+"""What stands on fewer assumptions has the smaller part: it costs delay, and stays when the other fails."""
+
+
+def _terms(plan: Plan, check: CheckSpec, signal: Signal, past: Past, *families: str) -> Terms:
+    """Terms with these families, on the side or sides of harm; noise is filled in by who learned it."""
+    if past.family == LEVELS:
+        families = families if families == ("level",) else ("step",)
+    down = signal.direction is Direction.DOWN and (past.family == LEVELS or signal.kind is SignalKind.RATE)
+    sides = (False, True) if signal.direction is Direction.BOTH else (down,)
+    tests = [
+        Test(family, falls, weight / len(sides))
+        for falls in sides
+        for family, weight in zip(families, _WEIGHTS[families], strict=True)
+    ]
+    return Terms(
+        tests=tuple(tests),
+        lift=tolerance(check, signal.kind),
+        horizon=mixture.horizon(plan, past.length),
+        margin=0.0 if past.family == LEVELS else 1.0,
+    )
+
+
+# --------------------------------------------------------------------- beside
+
+
+def _beside(plan: Plan, check: CheckSpec, signal: Signal, state: CheckState, past: Past) -> None:
+    if past.family == LEVELS:
+        terms = _terms(plan, check, signal, past, "level")
+        state.terms = dump_terms(_level_terms(state, past, terms))
+        return
+    if signal.kind is SignalKind.RATE and _rare(past):
+        _rare_beside(plan, check, signal, state, past)
+        return
+    terms = _terms(plan, check, signal, past, "split", "sign")
+    settled = _replace(terms, _noise(state, past))
+    state.terms = dump_terms(settled)
+    state.running = dump_running(sequential.begin(settled, pool=usual_of(past)))
+
+
+def _rare(past: Past) -> bool:
+    """Whether events are so rare that history says more than what happens beside: less than one a block."""
+    rows = past.of(past.region).values()
+    return sum(cell[0] for cell in rows) < max(LEAST_EVENTS, len(rows))
+
+
+def _rare_beside(plan: Plan, check: CheckSpec, signal: Signal, state: CheckState, past: Past) -> None:
+    """Restarts: what history knows of the usual rate is most of what there is to compare with."""
+    events = sum(cell[0] for cell in past.of(past.region).values())
+    exposure = sum(cell[1] for cell in past.of(past.region).values())
+    found = _rate_noise(state, past)
+    if exposure > 0 and found.psi < DRIFTS:
+        terms = _terms(plan, check, signal, past, "joint", "split")
+        state.terms = dump_terms(_replace(terms, found, known=(events + 0.5, exposure)))
+        state.learned += f"; {events / exposure:.3g} an hour in {exposure:,.0f} instance-hours"
+        return
+    state.terms = dump_terms(_replace(_terms(plan, check, signal, past, "split"), found))
+    state.learned += "; no usual rate is known" if exposure <= 0 else "; its rate drifts too much to rest on"
+
+
+def _replace(terms: Terms, found: Noise, known: tuple[float, float] = (0.0, 0.0)) -> Terms:
+    return Terms(
+        tests=terms.tests,
+        lift=terms.lift,
+        horizon=terms.horizon,
+        margin=terms.margin,
+        rho=found.rho,
+        psi=found.psi,
+        every=found.every,
+        known=known,
+    )
+
+
+def _noise(state: CheckState, past: Past) -> Noise:
+    table, paired = pairs(past)
     events = float(table[:, [0, 2]].sum())
     if len(table) < LEAST_BLOCKS or events < LEAST_EVENTS:
-        state.phi = DEFAULT_PHI[kind]
-        state.scale = math.sqrt(state.phi)
         few = len(table) < LEAST_BLOCKS
         has = f"{len(table)} of {LEAST_BLOCKS} blocks" if few else f"{events:.0f} of {LEAST_EVENTS} events"
-        state.learned = f"over-dispersion {state.phi:g} assumed, history has {has}"
-        return
-    state.phi = dispersion(table, STRETCHES[paired])
-    state.scale = math.sqrt(dispersion(table, (1,)))
+        state.learned = f"over-dispersion {noise.PRIOR_RHO:g} assumed, history has {has}"
+        return Noise(rho=noise.PRIOR_RHO, psi=1.0, every=1)
+    found = noise.measure(table)
     how = "blocks side by side" if paired else "neighbouring blocks"
-    state.learned = f"over-dispersion {state.phi:.2f} of {len(table)} {how}"
+    state.learned = f"over-dispersion {found.rho:.3f} of {len(table)} {how}"
+    if found.every > 1:
+        state.learned += (
+            f"; one bet in {found.every} blocks, as long as history is correlated or an incident lasts"
+        )
+    return found
 
 
-def _table(arms: dict[str, Sums]) -> tuple[Table, bool]:
-    """Pairs of blocks, and whether they are of two versions at the same time."""
-    largest = sorted(arms, key=lambda version: (-sum(n for _, n in arms[version].values()), version))
-    if len(largest) > 1:
-        one, other = arms[largest[1]], arms[largest[0]]
-        beside = _rows([(one[block], other[block]) for block in sorted(one.keys() & other.keys())])
-        if len(beside) >= LEAST_BLOCKS and beside[:, [0, 2]].sum() >= LEAST_EVENTS:
-            return beside, True
-    alone = sorted((b, version) for version, sums in arms.items() for b in sums if b % 2 == 0)
-    pairs = [(arms[version][b], arms[version][b + 1]) for b, version in alone if b + 1 in arms[version]]
-    return _rows(pairs), False
+def _rate_noise(state: CheckState, past: Past) -> Noise:
+    """Rare events: only whether they come in clusters, which tempers every bet alike."""
+    rows = [cell for cell in past.of(past.region).values() if cell[1] > 0]
+    if len(rows) < LEAST_BLOCKS or sum(cell[0] for cell in rows) < LEAST_EVENTS:
+        state.learned = "restarts of different instances are taken as independent: too few to tell"
+        return Noise(rho=0.0, psi=1.0, every=1)
+    events, exposure = np.array(rows).T
+    expected = exposure * events.sum() / exposure.sum()
+    grouped = noise.gather(np.stack([events, expected], axis=1), 10 if len(rows) >= 300 else 1)
+    square = (grouped[:, 0] - grouped[:, 1]) ** 2 / grouped[:, 1]
+    fano = float(np.minimum(square, noise.WINSOR).mean())
+    psi = fano if fano > 1 + 1.64 * math.sqrt(2 / len(square)) else 1.0
+    state.learned = f"clustering {psi:.2f} of {len(rows)} blocks"
+    return Noise(rho=0.0, psi=psi, every=1)
 
 
-def _rows(pairs: list[tuple[list[float], list[float]]]) -> Table:
-    table = np.array([[*one, *other] for one, other in pairs], dtype=np.float64).reshape(-1, 4)
-    return table[(table[:, 1] > 0) & (table[:, 3] > 0)]
-
-
-def dispersion(table: Table, stretches: Sequence[int]) -> float:
-    """Over-dispersion (>= 1) of the split between the arms: the largest over stretches of blocks, trimmed."""
-    best = 1.0
-    for size in stretches:
-        groups = len(table) // size
-        if size > 1 and groups < LEAST_GROUPS:
-            continue
-        x1, n1, x0, n0 = table[: groups * size].reshape(groups, size, 4).sum(axis=1).T
-        events, share = x1 + x0, n1 / (n1 + n0)
-        square, variance = (x1 - events * share) ** 2, events * share * (1 - share)
-        told = variance > 0
-        if not told.any():
-            continue
-        square, variance = square[told], variance[told]
-        kept = square / variance <= np.quantile(square / variance, 1 - TRIM)
-        best = max(best, float(square[kept].sum() / variance[kept].sum()) / TRIM_BIAS)
-    return best
-
-
-def _rate(state: CheckState, arms: dict[str, Sums]) -> None:
-    """Bounds of two sigma around the rate of all versions of history, per instance-hour."""
-    blocks = [cell for sums in arms.values() for cell in sums.values()]
-    events, hours = sum(x for x, _ in blocks), sum(n for _, n in blocks)
-    if hours <= 0:
-        state.learned += "; no history of the rate"
-        return
-    state.rate_high = (events + 2 * math.sqrt(events + 1) + 1) / hours
-    state.rate_mean = events / hours
-    state.rate_low = max(0.0, events - 2 * math.sqrt(events)) / hours
-    state.learned += f"; at most {state.rate_high:.3g} an hour"
+def _level_terms(state: CheckState, past: Past, terms: Terms) -> Terms:
+    """The unit of differences between two sets of instances: how much the level moves from block to block."""
+    table, paired = pairs(past)
+    positive = bool(len(table)) and bool((table[:, [0, 2]] > 0).all())
+    scale, margin = (0.25, LEVEL_MARGIN) if positive or not len(table) else (1.0, 0.0)
+    relative = positive or not len(table)
+    if len(table) >= LEAST_BLOCKS:
+        one, other = table[:, 0] / table[:, 1], table[:, 2] / table[:, 3]
+        one, other = (np.log(one), np.log(other)) if relative else (one, other)
+        gaps = one - other
+        scale = max(1.4826 * float(np.median(np.abs(gaps - np.median(gaps)))), 0.01 if relative else 1e-9)
+        margin = LEVEL_MARGIN if relative else 0.1 * float(np.median(np.abs(other)))
+    how = "side by side" if paired else "from block to block"
+    state.learned = f"differences of {len(table)} blocks {how}" if len(table) else "no history of the level"
+    return Terms(
+        tests=terms.tests,
+        lift=terms.lift,
+        horizon=terms.horizon,
+        margin=margin,
+        scale=scale,
+        relative=relative,
+    )

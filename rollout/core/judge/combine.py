@@ -1,36 +1,61 @@
 """One budget over all regions, checks and looks of a release: cells, weights, threshold, culprits.
 
-A cell is one check in one region of the plan. The e-values of all cells are averaged with weights that the
-plan freezes; a cell that has not started counts as 1. The mean keeps P(ever >= 1/alpha) <= alpha under any
-dependence, so one threshold serves every look. Of the budget, nine tenths belong to these tests, over
-bakes and watch together (one process runs through both, see mixture.py), and one tenth is kept for the
-hard guards, which have no e-value. Silence shares it equally among all checks and regions: each fires only
-where one such silence, of independent requests, has at most its share of probability. Crash loop, success and
-limit are thresholds without a probability: they are outside the promise.
+A cell is one check in one region of the plan (of a distribution, one of its edges). The e-values of all cells
+are averaged with weights that the plan freezes; a cell that has not started counts as 1. The mean keeps
+P(ever >= 1/alpha) <= alpha under any dependence, so one threshold serves every look. Of the budget, eight
+tenths belong to these tests, over bakes and watch together (one process runs through both, see mixture.py),
+and two tenths are kept for the hard guards, which have no e-value. Silence shares them equally among all
+checks and regions: each fires only where one such silence, of independent requests, has at most its share of
+probability. Crash loop, success and limit are thresholds without a probability: they are outside the promise.
+
+Two sums are made. In the one that acts, evidence of forecasts counts for a hundredth until they are
+calibrated, and checks that are not critical count for nothing. In the one that holds and pages, both count.
 """
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from rollout.core.judge import mixture, presence, verdicts
 from rollout.core.judge.evidence import RegionEvidence
+from rollout.core.judge.samples import BUCKETS, cell_of
 from rollout.core.judge.state import CheckState
-from rollout.core.model import Judgement, SignalKind, Verdict, VerdictKind
-from rollout.core.plan import Plan
+from rollout.core.plan import GAPS, Plan
+from rollout.core.policy import CheckSpec
+from rollout.core.signals import Judgement, Verdict, VerdictKind
 
-Cell = tuple[str, str]  # region, signal
+Cell = tuple[str, str]  # region, cell of a check
 
-SEQUENTIAL = 0.9  # of the budget
-GUARDS = 0.1
+SEQUENTIAL = 0.8  # of the budget
+GUARDS = 0.2
+GAPS_WEIGHT = 0.05  # of all checks together: data seldom go missing alone
 BLAMED = 0.1  # a cell is a culprit from this part of the largest contribution
 
 
-def cell_weights(plan: Plan) -> dict[Cell, float]:
-    """The part of each cell, summing to 1: the check's weight, equal over regions. Gauges have none."""
-    tested = [check for check in plan.checks if plan.signals[check.signal].kind is not SignalKind.GAUGE]
-    whole = sum(check.weight for check in tested) * len(plan.regions)
-    return {(region, check.signal): check.weight / whole for region in plan.regions for check in tested}
+def cell_weights(plan: Plan, region: str, checks: Mapping[str, CheckState]) -> dict[Cell, float]:
+    """The part of each cell of one region, summing to 1 over all regions once all have begun.
+
+    What has nothing to compare with has no test, and no part.
+    """
+    cells = {
+        cell: check.weight * checks[cell].part
+        for check in plan.checks
+        for cell in cells_of(check, checks)
+        if checks[cell].terms or checks[cell].family == BUCKETS
+    }
+    whole = sum(cells.values()) * len(plan.regions)
+    share = (1 - GAPS_WEIGHT) if GAPS in checks else 1.0
+    weights = {(region, cell): share * weight / whole for cell, weight in cells.items()}
+    if GAPS in checks:
+        weights[region, GAPS] = GAPS_WEIGHT / len(plan.regions)
+    return weights
+
+
+def cells_of(check: CheckSpec, checks: Mapping[str, CheckState]) -> list[str]:
+    """The cells of a check: itself, or its edges once they are settled."""
+    edges = [cell for cell, state in checks.items() if state.edge >= 0 and cell_of(cell)[0] == check.signal]
+    return edges or [check.signal] * (check.signal in checks)
 
 
 def threshold(plan: Plan) -> float:
@@ -46,69 +71,136 @@ def judge(
 ) -> Judgement:
     """What the evidence says at `now`, over all regions of the plan. `errors` is passed through."""
     states = {
-        (region, signal): CheckState.view(raw)
+        region: {cell: CheckState.view(raw) for cell, raw in evidence[region].checks.items()}
         for region in plan.regions
         if region in evidence
-        for signal, raw in evidence[region].checks.items()
     }
-    total, blamed = _combine(plan, states)
-    missed = _missed(plan, states)
+    weights = {
+        cell: weight
+        for region, checks in states.items()
+        for cell, weight in cell_weights(plan, region, checks).items()
+    }
+    acting, blamed = _combine(plan, states, weights, act=True)
+    _, doubted = _combine(plan, states, weights, act=False)
     given = tuple(
-        verdicts.verdict(
-            plan,
-            check,
-            evidence[region],
-            states[region, check.signal],
-            now,
-            blamed=(region, check.signal) in blamed,
-            missed=missed.get(region, 0.0),
-            alpha=plan.budget * GUARDS / (len(plan.regions) * len(plan.checks)),
-        )
+        each
         for region in plan.regions
-        for check in plan.checks
-        if (region, check.signal) in states
+        if region in states
+        for each in _region_verdicts(plan, evidence[region], states[region], now, blamed)
     )
+    suspected = () if blamed else _suspected(plan, evidence, states, doubted)
     return Judgement(
         verdicts=given,
-        log_e=total,
+        log_e=acting,
         threshold=threshold(plan),
         culprits=_culprits(given, blamed),
+        suspected=suspected,
         errors=dict(errors or {}),
     )
 
 
-def _missed(plan: Plan, states: Mapping[Cell, CheckState]) -> dict[str, float]:
-    """Per region, the most requests of one ratio signal that the candidate was to serve while it was silent.
+def _region_verdicts(
+    plan: Plan,
+    evidence: RegionEvidence,
+    checks: Mapping[str, CheckState],
+    now: datetime,
+    blamed: list[Cell],
+) -> list[Verdict]:
+    region, missed = evidence.region, _missed(plan, evidence.region, checks)
+    alpha = plan.budget * GUARDS / (len(plan.regions) * len(plan.checks))
+    given = []
+    for check in plan.checks:
+        found = [
+            verdicts.verdict(
+                plan,
+                check,
+                evidence,
+                checks[cell],
+                now,
+                blamed=(region, cell) in blamed,
+                missed=missed,
+                alpha=alpha,
+            )
+            for cell in cells_of(check, checks)
+        ]
+        if found:
+            given.append(_of_edges(check, checks, found))
+    if GAPS in checks:
+        gaps = verdicts.gaps_verdict(evidence, checks[GAPS], blamed=(region, GAPS) in blamed)
+        given += [gaps] if gaps else []
+    return given
+
+
+_WORST = (VerdictKind.FAIL, VerdictKind.NO_DATA, VerdictKind.UNDECIDED, VerdictKind.PASS)
+
+
+def _of_edges(check: CheckSpec, checks: Mapping[str, CheckState], found: list[Verdict]) -> Verdict:
+    """The verdict of a distribution is that of its worst edge.
+
+    Its lowest edge, where half of all are slower, cannot double, so it keeps no pass from the others.
+    """
+    cells = cells_of(check, checks)
+    if checks[cells[0]].edge < 0:
+        return found[0]
+    named = [replace(said, edge=checks[cell].edge) for cell, said in zip(cells, found, strict=True)]
+    bad = [each for each in named if each.kind in {VerdictKind.FAIL, VerdictKind.NO_DATA}]
+    return min(bad or named[1:] or named, key=lambda each: (_WORST.index(each.kind), -each.log_e))
+
+
+def _missed(plan: Plan, region: str, checks: Mapping[str, CheckState]) -> float:
+    """The most requests of one counted signal that the candidate was to serve while it was silent.
 
     They speak for signals that have no requests of their own too (rates, gauges).
     """
-    asked = [check.signal for check in plan.checks if check.no_data != "ignore"]
-    served = [signal for signal in asked if plan.signals[signal].kind is SignalKind.RATIO]
-    return {
-        region: max(
-            (presence.expected(plan, region, states[region, s]) for s in served if (region, s) in states),
-            default=0.0,
-        )
-        for region in plan.regions
-    }
+    asked = [
+        cell
+        for check in plan.checks
+        if check.no_data != "ignore" and plan.signals[check.signal].kind in verdicts.COUNTED
+        for cell in cells_of(check, checks)
+    ]
+    return max((presence.expected(plan, region, checks[cell]) for cell in asked), default=0.0)
 
 
-def _combine(plan: Plan, states: Mapping[Cell, CheckState]) -> tuple[float, list[Cell]]:
+def _combine(
+    plan: Plan, states: Mapping[str, Mapping[str, CheckState]], weights: Mapping[Cell, float], *, act: bool
+) -> tuple[float, list[Cell]]:
     """The log of the mean e-value, and the cells to blame, worst first, when it crosses the threshold."""
-    weights = cell_weights(plan)
-    if not weights:
-        return 0.0, []
-    log_e = {cell: states[cell].log_e if cell in states else 0.0 for cell in weights}
-    total = mixture.log_mean(list(log_e.values()), list(weights.values()))
+    critical = {check.signal for check in plan.checks if check.critical} | {GAPS}
+    log_e = {}
+    for region, cell in weights:
+        state = states[region][cell]
+        counted = not act or cell_of(cell)[0] in critical
+        log_e[region, cell] = state.log_e - (state.discount if act else state.doubt) if counted else 0.0
+    left = max(0.0, 1 - sum(weights.values()))  # of cells that have not started
+    values = [*log_e.values(), 0.0]
+    total = float(mixture.log_mean(values, [*weights.values(), left]))
     if total < threshold(plan):
         return total, []
     parts = {cell: log_e[cell] + math.log(weights[cell]) for cell in weights}
-    least = max(parts.values()) + math.log(BLAMED)
+    least = min(max(parts.values()) + math.log(BLAMED), threshold(plan))  # enough alone is never hidden
     return total, sorted((cell for cell in parts if parts[cell] >= least), key=lambda cell: -parts[cell])
+
+
+def _suspected(
+    plan: Plan,
+    evidence: Mapping[str, RegionEvidence],
+    states: Mapping[str, Mapping[str, CheckState]],
+    doubted: list[Cell],
+) -> tuple[Verdict, ...]:
+    """Verdicts of the cells whose evidence is enough to hold and page, worst first, one for each check."""
+    checks = {check.signal: check for check in plan.checks}
+    found: dict[tuple[str, str], Verdict] = {}
+    for region, cell in doubted:
+        name, state = cell_of(cell)[0], states[region][cell]
+        if name in checks:
+            found.setdefault((region, name), verdicts.suspicion(plan, checks[name], evidence[region], state))
+    return tuple(found.values())
 
 
 def _culprits(given: tuple[Verdict, ...], blamed: list[Cell]) -> tuple[Verdict, ...]:
     """Failed verdicts: what a guard stopped first, then by their part of the evidence."""
-    order = {cell: place for place, cell in enumerate(blamed)}
+    order: dict[Cell, int] = {}
+    for place, (region, cell) in enumerate(blamed):
+        order.setdefault((region, cell_of(cell)[0]), place)
     failed = [verdict for verdict in given if verdict.kind is VerdictKind.FAIL]
     return tuple(sorted(failed, key=lambda v: (not v.guard, order.get((v.region, v.signal), len(order)))))

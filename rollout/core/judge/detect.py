@@ -7,6 +7,7 @@ request tells, so multiply by it.
 """
 
 import math
+from collections.abc import Callable
 
 
 def needed_requests(base_rate: float, lift: float, share: float, alpha: float) -> float:
@@ -47,12 +48,19 @@ def rule_out_information(base_rate: float, lift: float, share: float = 0.0) -> f
 
 def detectable(base_rate: float, exposure: float, share: float = 0.0, beta: float = 0.05) -> float:
     """The smallest rise that `exposure` of the candidate can rule out at error `beta`; inf beyond 1000."""
-    low, high = 1.0, 1000.0
-    if exposure <= 0 or base_rate <= 0 or exposure_to_rule_out(base_rate, high, share, beta) > exposure:
+    if exposure <= 0 or base_rate <= 0:
+        return math.inf
+    return least(lambda lift: exposure_to_rule_out(base_rate, lift, share, beta) <= exposure)
+
+
+def least(enough: Callable[[float], bool], most: float = 1000.0) -> float:
+    """The smallest lift above 1 for which `enough` holds, as for all above it; inf beyond `most`."""
+    low, high = 1.0, most
+    if not enough(high):
         return math.inf
     for _ in range(60):
         middle = (low + high) / 2
-        if middle > 1 and exposure_to_rule_out(base_rate, middle, share, beta) <= exposure:
+        if middle > 1 and enough(middle):
             high = middle
         else:
             low = middle

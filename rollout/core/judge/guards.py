@@ -5,10 +5,11 @@ What must not live here: silence, which needs to know the present time (presence
 
 from dataclasses import dataclass
 
-from rollout.core.judge.state import BASELINE, CANDIDATE, CheckState
-from rollout.core.model import Sample
+from rollout.core.judge.samples import told
+from rollout.core.judge.state import CANDIDATE, CheckState
 from rollout.core.plan import Plan
 from rollout.core.policy import CheckSpec
+from rollout.core.signals import Direction, Sample
 
 INSTANCES = 64  # restart times are kept for this many; the one quiet for longest is forgotten
 PIECE = 10  # requests: fewer say nothing about the success of that moment
@@ -49,7 +50,7 @@ def note_success(plan: Plan, state: CheckState, sample: Sample) -> None:
     """Extend or end the run of bad success, in pieces of at least ten requests."""
     time = sample.time.timestamp()
     since, bad, seen = state.piece or [time - sample.duration_s, 0.0, 0.0]
-    bad, seen = bad + sample.value, seen + sample.exposure
+    bad, seen = bad + told(plan.signals[sample.signal], sample).value, seen + sample.exposure
     if seen < PIECE:
         state.piece = [since, bad, seen]
         return
@@ -61,15 +62,16 @@ def note_success(plan: Plan, state: CheckState, sample: Sample) -> None:
     state.run = [began, time, bad_before + bad, seen_before + seen]
 
 
-def note_level(check: CheckSpec, state: CheckState, sample: Sample, arm: str) -> None:
-    """Remember a gauge, and since when it is above its limit without falling below where it began."""
+def note_level(plan: Plan, check: CheckSpec, state: CheckState, sample: Sample, arm: str) -> None:
+    """Remember a gauge, and since when it is beyond its limit without getting better than where it began."""
     time = sample.time.timestamp()
     state.level[arm] = sample.value
-    if arm == BASELINE or check.limit is None:
+    if arm != CANDIDATE or check.limit is None:
         return
-    if sample.value <= check.limit:
+    side = -1.0 if plan.signals[check.signal].direction is Direction.DOWN else 1.0
+    if side * sample.value <= side * check.limit:
         state.over = []
-    elif not state.over or sample.value < state.over[1]:
+    elif not state.over or side * sample.value < side * state.over[1]:
         state.over = [time, sample.value, time, sample.value]
     else:
         state.over = [*state.over[:2], time, sample.value]
@@ -77,7 +79,7 @@ def note_level(check: CheckSpec, state: CheckState, sample: Sample, arm: str) ->
 
 def fired(plan: Plan, check: CheckSpec, state: CheckState) -> Fired | None:
     """The guard that fired on this check, if any."""
-    return _crash_loop(plan, state) or _success(plan, state) or _limit(check, state)
+    return _crash_loop(plan, state) or _success(plan, state) or _limit(plan, check, state)
 
 
 def _crash_loop(plan: Plan, state: CheckState) -> Fired | None:
@@ -98,11 +100,15 @@ def _success(plan: Plan, state: CheckState) -> Fired | None:
     return Fired(guard="success", since=since, note=note, value=bad / seen, limit=1 - guard.below / 100)
 
 
-def _limit(check: CheckSpec, state: CheckState) -> Fired | None:
-    if not state.over or state.over[2] - state.over[0] < check.limit_for or state.over[3] <= state.over[1]:
+def _limit(plan: Plan, check: CheckSpec, state: CheckState) -> Fired | None:
+    if not state.over or state.over[2] - state.over[0] < check.limit_for:
         return None
     since, first, until, last = state.over
+    down = plan.signals[check.signal].direction is Direction.DOWN
+    if last == first or (last < first) is not down:
+        return None
+    side, way = ("below", "falling") if down else ("above", "rising")
     note = (
-        f"above its limit of {check.limit:g} and rising from {first:g} to {last:g} for {until - since:.0f} s"
+        f"{side} its limit of {check.limit:g} and {way} from {first:g} to {last:g} for {until - since:.0f} s"
     )
     return Fired(guard="limit", since=since, note=note, value=state.level[CANDIDATE], limit=check.limit)

@@ -1,11 +1,14 @@
-"""A test martingale that can start late: a weighted mixture over restarts, declared in advance.
+"""A test martingale that can start late: a weighted mixture over bets and over restarts, declared in advance.
 
 Harm may begin hours after promotion, when a plain e-process has sunk so low that it would need as long again
-to climb back. So a fifth of each test's weight is kept to start it afresh at every later block, in equal
+to climb back. So a tenth of each test's weight is kept to start it afresh at every later block, in equal
 parts over the horizon of the plan (its bakes and its watch). A part that has not started counts as 1, so
-the whole keeps a mean of at most 1 when nothing changed. It costs ln(1/0.8) = 0.2 nats for harm from the
-start and ln(5 · blocks) nats, about 7.5 for 6 h of minutes, for harm that begins late. The state stays
-constant: all starts of one bet share one log sum.
+the whole keeps a mean of at most 1 when nothing changed (a weighted form of the Shiryaev-Roberts e-detector;
+Shin, Ramdas, Rinaldo 2023, arXiv 2203.03532). It costs ln(1/0.9) = 0.1 nats for harm from the start and
+ln(10 · blocks) nats, about 8 for 6 h of minutes, for harm that begins late. The state stays constant: all
+starts of one bet share one log sum.
+
+Every function works on one stream or on thousands: leading axes are streams, the last one is bets.
 """
 
 import math
@@ -19,42 +22,45 @@ from rollout.core.policy import Bake
 
 Floats = NDArray[np.float64]
 
-FIRST = 0.8  # of the weight starts with the first block
+FIRST = 0.9  # of the weight starts with the first block
 FAR = 700.0  # nats; further out exp() would leave the range of float64
 
 
-def horizon(plan: Plan) -> int:
-    """For how many blocks restarts are declared: every bake at its longest, and the watch."""
+def horizon(plan: Plan, block: float) -> int:
+    """For how many blocks of these seconds restarts are declared: bakes at their longest, and the watch."""
     bakes = sum(step.max for stage in plan.stages for step in stage.steps if isinstance(step, Bake))
-    return max(1, math.ceil((bakes + plan.watch_s) / plan.judging.block))
+    return max(1, math.ceil((bakes + plan.watch_s) / block))
 
 
-def start(size: int) -> list[float]:
-    """The log sums of a test of `size` bets before its first block."""
-    return [math.log(FIRST)] * size
+def start(streams: tuple[int, ...], bets: int) -> Floats:
+    """The log sums of a test before its first block."""
+    return np.full((*streams, bets), math.log(FIRST))
 
 
-def bet(logs: list[float], bets: int, factors: Floats, blocks: int) -> list[float]:
-    """The log sums after one more block, whose log factors are `factors`; `bets` blocks came before."""
-    held = np.asarray(logs)
-    if 0 < bets <= blocks:
-        held = np.logaddexp(held, math.log((1 - FIRST) / blocks))
-    after: list[float] = np.clip(held + factors, -FAR, FAR).tolist()
+def bet(logs: Floats, closed: Any, factors: Floats, blocks: Any) -> Floats:
+    """The log sums after one more block, whose log factors are `factors`; `closed` blocks came before."""
+    late = (np.asarray(closed) > 0) & (np.asarray(closed) <= blocks)
+    joining = np.where(late, np.log((1 - FIRST) / np.asarray(blocks)), -np.inf)[..., None]
+    after: Floats = np.clip(np.logaddexp(logs, joining) + factors, -FAR, FAR)
     return after
 
 
-def log_e(logs: list[float], bets: int, blocks: int) -> float:
-    """The log e-value of the whole mixture, with the parts that have not started at 1."""
-    if bets == 0:
-        return 0.0
-    started = log_mean(np.asarray(logs))
-    kept = (1 - FIRST) * (1 - min(bets - 1, blocks) / blocks)
-    return float(np.logaddexp(started, math.log(kept))) if kept > 0 else started
+def log_e(logs: Floats, weights: Floats, started: Any, blocks: Any) -> Floats:
+    """The log e-value of the whole mixture, with the parts that have not started at 1.
+
+    `started` is how many blocks have been bet on, the open one included; 0 means 1 for the whole.
+    """
+    bets = np.asarray(started)
+    kept = (1 - FIRST) * (1 - np.minimum(np.maximum(bets - 1, 0), blocks) / blocks)
+    with np.errstate(divide="ignore"):
+        whole = np.logaddexp(log_mean(logs, weights), np.log(kept))
+    value: Floats = np.where(bets > 0, whole, 0.0)
+    return value
 
 
-def log_mean(logs: Any, weights: Any = None) -> float:
-    """Log of the weighted mean of exp(logs); equal weights unless given (they need not sum to 1)."""
+def log_mean(logs: Any, weights: Any) -> Floats:
+    """Log of the weighted mean of exp(logs) over the last axis; the weights sum to 1."""
     values = np.asarray(logs, dtype=np.float64)
-    shares = np.full(values.shape, 1 / values.size) if weights is None else np.asarray(weights)
-    top = float(values.max())
-    return top + math.log(float((shares * np.exp(values - top)).sum()))
+    top = values.max(axis=-1)
+    mean: Floats = top + np.log((np.exp(values - top[..., None]) * weights).sum(axis=-1))
+    return mean

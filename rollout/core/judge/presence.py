@@ -9,9 +9,13 @@ nobody reaches. Where no signal counts requests, silence is no data for ever and
 import math
 from dataclasses import dataclass
 
+from rollout.core.judge.evidence import RegionEvidence
 from rollout.core.judge.guards import Fired
+from rollout.core.judge.samples import BUCKETS
 from rollout.core.judge.state import BASELINE, CANDIDATE, CheckState
 from rollout.core.plan import Plan, SetWeight
+from rollout.core.policy import CheckSpec
+from rollout.core.signals import BaselineKind
 
 LEAST_SHARE = 0.01  # of the baseline's traffic, where the plan orders no weight
 MISSED = math.log(20)  # expected requests without one: chance is below 5 %
@@ -54,10 +58,18 @@ def expected(plan: Plan, region: str, state: CheckState) -> float:
 
 
 def absence(
-    plan: Plan, state: CheckState, judged_from: float, now: float, silence: Silence, own: float
+    plan: Plan,
+    check: CheckSpec,
+    evidence: RegionEvidence,
+    state: CheckState,
+    now: float,
+    silence: Silence,
+    own: float,
 ) -> Absence | None:
     """What is missing of one check, if anything. `own` are the missed requests of this very check."""
-    old = plan.judging.max_age
+    old, judged_from = plan.max_age(check), evidence.judged_from.timestamp()
+    if state.base in {BaselineKind.PEERS, BaselineKind.HISTORY}:
+        return _unheard(evidence, state, judged_from, now, old)
     heard = {arm: _known(state.newest.get(arm), now + old) for arm in (CANDIDATE, BASELINE)}
     since = {arm: judged_from if time is None else max(time, judged_from) for arm, time in heard.items()}
     lost = {arm: now - since[arm] > old for arm in heard}
@@ -66,7 +78,9 @@ def absence(
         return Absence(note=note, since=max(since.values()))
     if lost[BASELINE]:
         never = heard[BASELINE] is None
-        note = "no baseline beside it" if never else "the baseline stopped reporting"
+        uncompared = not state.base and state.family != BUCKETS
+        lacking = state.learned if uncompared else "no baseline beside it"
+        note = lacking if never else "the baseline stopped reporting"
         return Absence(note=note, since=since[BASELINE])
     if lost[CANDIDATE]:
         note = "the candidate reports nothing while the baseline does"
@@ -76,6 +90,22 @@ def absence(
         return None
     note = f"the candidate serves nothing where {own:.0f} requests were to be expected"
     return _silent(plan, note, served, now, Silence(own, silence.alpha))
+
+
+def _unheard(
+    evidence: RegionEvidence, state: CheckState, judged_from: float, now: float, old: float
+) -> Absence | None:
+    """What is missing of a comparison with a forecast. Silence is no harm there: nobody says what was due."""
+    own = max(_known(state.newest.get(CANDIDATE), now + old) or judged_from, judged_from)
+    if now - own > old:
+        return Absence(note="the candidate reports nothing", since=own)
+    if state.base == BaselineKind.HISTORY:
+        return None
+    if not evidence.peers:
+        return Absence(note="no region is left that still runs the version before", since=judged_from)
+    heard = [_known(state.newest.get(peer), now + old) or judged_from for peer in evidence.peers]
+    since = max(*heard, judged_from)
+    return Absence(note="no peer reports", since=since) if now - since > old else None
 
 
 def _known(time: float | None, latest: float) -> float | None:

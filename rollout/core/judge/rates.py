@@ -1,43 +1,54 @@
-"""Tests on events per instance-hour, such as restarts, where there is no count of chances to fail.
+"""Events whose usual rate is known from before: restarts per instance-hour, or failures against a forecast.
 
-The judge takes the mean of two: events of the candidate against the upper bound of the region's own history
-(one sample), and their split between candidate and baseline (two samples, as in counts.py). Without history
-the first stays at 1 and is mixed in as that.
+`joint_logs`: history counts as more of the baseline. With a Gamma(a, T) belief about the usual rate (a events
+in T hours of history, and of the baseline beside it since), the candidate's events under "risen by r" against
+"not risen" have the ratio r^X · ((T+N) / (T+r·N))^(X+a): the Gamma-Poisson Bayes factor. It is a martingale
+when nothing changed and the belief is right; what history does not know, it does not claim.
+
+`forecast_logs`: a rate that moves with the time of day is forecast, and the candidate is compared with it.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
-from rollout.core.judge import counts
-from rollout.core.judge.counts import RISES
 from rollout.core.judge.mixture import Floats
-from rollout.core.judge.state import CheckState
 
+RISES = np.array([1.5, 2.0, 3.0, 5.0, 10.0, 30.0])  # rare events: small rises take weeks, loops are large
+RISE_WEIGHTS = np.array([0.15, 0.20, 0.20, 0.20, 0.15, 0.10])
 # nats that one block may be worth: one host that falls with all its instances is no verdict
 CAP = math.log(20)
 
 
-def own_factors(sums: list[float], rate: float, phi: float) -> Floats:
-    """Log factors of one block against a known `rate` per instance-hour, one for each of RISES."""
-    logs = (sums[0] * np.log(RISES) - rate * sums[1] * (RISES - 1)) / phi
-    capped: Floats = np.minimum(logs, CAP)
-    return capped
+def joint_logs(x1: Any, n1: Any, x0: Any, n0: Any, *, falls: bool = False) -> Floats:
+    """Log e-values of ALL events so far, one for each of RISES; `x0`, `n0` include history."""
+    x1, n1, x0, n0 = (np.asarray(each, dtype=np.float64)[..., None] for each in (x1, n1, x0, n0))
+    times = 1 / RISES if falls else RISES
+    told = n0 > 0
+    known, risen = np.where(told, n0 + n1, 1.0), np.where(told, n0 + times * n1, 1.0)
+    logs: Floats = np.where(told, x1 * np.log(times) + (x1 + x0) * np.log(known / risen), 0.0)
+    return logs
 
 
-def own_rule_out_factor(sums: list[float], mean: float, harm: float, phi: float) -> float:
-    """Log factor of the rate of history `mean` against the rate `harm` or more, capped. Needs mean < harm."""
-    return min((sums[0] * math.log(mean / harm) + (harm - mean) * sums[1]) / phi, counts.CAP)
+def joint_rule_out_logs(x1: Any, n1: Any, x0: Any, n0: Any, lift: Any) -> Floats:
+    """Log e-value of ALL events so far for "no rise" against "risen by `lift`"."""
+    x1, n1, x0, n0 = (np.asarray(each, dtype=np.float64) for each in (x1, n1, x0, n0))
+    told = n0 > 0
+    known, risen = np.where(told, n0 + n1, 1.0), np.where(told, n0 + lift * n1, 1.0)
+    logs: Floats = np.where(told, -(x1 * np.log(lift) + (x1 + x0) * np.log(known / risen)), 0.0)
+    return logs
 
 
-def bet(state: CheckState, sums: list[float], tolerance: float, blocks: int) -> None:
-    """Bet one block of a rate signal."""
-    if state.rate_high is not None and sums[1] > 0:
-        counts.place(state, "own", own_factors(sums, state.rate_high, state.phi), blocks)
-        harm = tolerance * state.rate_low  # against the low end of history: a pass must not rest on its luck
-        if harm > state.rate_mean:
-            factor = own_rule_out_factor(sums, state.rate_mean, harm, state.phi)
-            counts.rule_out(state, "own", factor)
-    if counts.comparable(sums):
-        counts.place(state, "split", counts.split_factors(sums, state.phi, CAP), blocks)
-        counts.rule_out(state, "split", counts.rule_out_factor(sums, tolerance, state.phi))
+def forecast_logs(x1: Any, expected: Any, temper: Any, *, falls: bool = False) -> Floats:
+    """Log factors of one block against so many expected events, one for each of RISES (Poisson)."""
+    x1, expected, temper = (np.asarray(each, dtype=np.float64)[..., None] for each in (x1, expected, temper))
+    times = 1 / RISES if falls else RISES
+    logs: Floats = (x1 * np.log(times) - expected * (times - 1)) / temper
+    return logs
+
+
+def forecast_rule_out_logs(x1: Any, expected: Any, lift: Any, temper: Any) -> Floats:
+    """Log factor of the forecast against `lift` times as much or more."""
+    logs: Floats = (np.asarray(expected) * (np.asarray(lift) - 1) - np.asarray(x1) * np.log(lift)) / temper
+    return logs

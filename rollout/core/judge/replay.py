@@ -8,8 +8,8 @@ from itertools import groupby
 from rollout.core.judge.combine import judge
 from rollout.core.judge.evidence import RegionEvidence
 from rollout.core.judge.take import begin, update
-from rollout.core.model import Judgement, Sample, Verdict
 from rollout.core.plan import Plan
+from rollout.core.signals import Judgement, Sample, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,8 @@ def replay(
             continue
         for region, known in evidence.items():
             numbered = list(enumerate(fresh, start=known.seen + 1))
-            evidence[region] = update(plan, known, [n for n in numbered if n[1].region == region])
+            near = {region, *known.peers}
+            evidence[region] = update(plan, known, [each for each in numbered if each[1].region in near])
         said = judge(plan, evidence, time)
         points.append(Point(time=time, judgement=said))
     return tuple(points)

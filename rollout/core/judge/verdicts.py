@@ -4,21 +4,22 @@ import math
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from rollout.core.judge import mixture
-from rollout.core.judge.detect import rule_out_information
+from rollout.core.judge.calibrate import tolerance
+from rollout.core.judge.counts import tempering
 from rollout.core.judge.evidence import RegionEvidence
 from rollout.core.judge.guards import Fired, fired
+from rollout.core.judge.intervals import ratio_interval
+from rollout.core.judge.needs import needs
 from rollout.core.judge.presence import Absence, Silence, absence, expected
+from rollout.core.judge.samples import COUNTS, LEVELS
 from rollout.core.judge.state import BASELINE, CANDIDATE, CheckState
-from rollout.core.judge.take import TESTS, tolerance
-from rollout.core.model import SignalKind, Verdict, VerdictKind
-from rollout.core.plan import Plan
+from rollout.core.plan import GAPS, Plan
 from rollout.core.policy import CheckSpec
+from rollout.core.signals import BaselineKind, SignalKind, Verdict, VerdictKind
 
 WRONG_PASS = 0.05  # P(pass | harm equal to the tolerance) is at most this
 ENOUGH = math.log(1 / WRONG_PASS)
-UNSEEN = 3.0  # events that a rate may still hide when none was seen (95 %)
-UNITS = {SignalKind.RATIO: "candidate requests", SignalKind.RATE: "candidate instance-hours"}
+COUNTED = (SignalKind.RATIO, SignalKind.DISTRIBUTION)
 
 
 def verdict(
@@ -39,104 +40,147 @@ def verdict(
     """
     kind = plan.signals[check.signal].kind
     known = _numbers(check, kind, evidence, state)
-    own = expected(plan, evidence.region, state) if kind is SignalKind.RATIO else 0.0
-    began = evidence.judged_from.timestamp()
-    missing = absence(plan, state, began, now.timestamp(), Silence(missed, alpha), own)
+    own = expected(plan, evidence.region, state) if kind in COUNTED else 0.0
+    missing = absence(plan, check, evidence, state, now.timestamp(), Silence(missed, alpha), own)
     if missing is not None and check.no_data == "ignore":
         missing = replace(missing, fired=None)
     stopped = fired(plan, check, state) or (missing.fired if missing else None)
     if stopped is not None:
         return _guarded(known, stopped)
     if blamed:
-        return _failed(known, state, tolerance(check, kind))
+        return failed(known, state, tolerance(check, kind))
     if missing is not None:
         return _absent(known, check, missing)
-    if kind is SignalKind.GAUGE:
-        return replace(known, note=_joined(_gauge_note(check), known.note))
+    if not state.terms:
+        return replace(known, note=_joined(_untested(check, state), known.note))
     if now < evidence.judged_from:
         waits = "not judged yet: the weight is changing, or its warm-up lasts"
         known = replace(known, note=_joined(waits, known.note))
     if _current(evidence, state) and passed(plan, kind, state):
         return replace(known, kind=VerdictKind.PASS)
-    return replace(known, needs=needs(plan, check, kind, state))
+    return replace(known, needs=needs(plan, check, kind, state, ENOUGH))
 
 
 def passed(plan: Plan, kind: SignalKind, state: CheckState) -> bool:
     """Whether harm of the tolerance is ruled out, on enough requests, with nothing that speaks for harm."""
-    enough = kind is not SignalKind.RATIO or state.bake[1] >= plan.judging.min_requests
-    return enough and ruled_out(kind, state) >= ENOUGH and state.log_e < ENOUGH
+    enough = kind not in COUNTED or state.bake[1] >= plan.judging.min_requests
+    return enough and state.ruled_out >= ENOUGH and state.log_e < ENOUGH
 
 
-def ruled_out(kind: SignalKind, state: CheckState) -> float:
-    """Nats against harm of the tolerance; the mean of two tests for a rate."""
-    if kind is SignalKind.RATIO:
-        return state.ruled_out.get("split", 0.0)
-    return mixture.log_mean([state.ruled_out.get(test, 0.0) for test in TESTS[kind]])
+def suspicion(plan: Plan, check: CheckSpec, evidence: RegionEvidence, state: CheckState) -> Verdict:
+    """What is suspected of a check whose evidence is not enough to act; its kind stays undecided."""
+    kind = plan.signals[check.signal].kind
+    known = _numbers(check, kind, evidence, state)
+    return replace(failed(known, state, tolerance(check, kind)), kind=VerdictKind.UNDECIDED)
 
 
-def needs(plan: Plan, check: CheckSpec, kind: SignalKind, state: CheckState) -> str:
-    """How much more of the candidate is expected to be needed for a pass, when nothing changed."""
-    _, n1, _, n0 = state.bake
-    if n1 <= 0 or n0 <= 0:
-        return "first judged intervals of the candidate and of the baseline"
-    events, beside = state.totals[2:]
-    seen_none = events <= 0
-    base = UNSEEN / beside if seen_none else events / beside
-    told = rule_out_information(base, tolerance(check, kind), n1 / (n1 + n0)) / state.phi
-    if told <= 0:
-        return "more of the baseline beside it: there is next to nothing to compare with"
-    more = max(0.0, ENOUGH - ruled_out(kind, state)) / told
-    if kind is SignalKind.RATIO:
-        more = max(more, plan.judging.min_requests - n1)
-    if more <= 0:
-        return "the next judged block"
-    words = f"{'more than' if seen_none else 'about'} {_rounded(more)} more {UNITS[kind]}"
-    if state.judged_s > 0:
-        words += f", {_minutes(more * state.judged_s / n1)} at the present pace"
-    return words + (" (the baseline shows none yet)" if seen_none else "")
+def gaps_verdict(evidence: RegionEvidence, state: CheckState, *, blamed: bool) -> Verdict | None:
+    """The verdict of missing data, where it is worth a word: it fails, or nothing is said."""
+    if not blamed:
+        return None
+    known = _numbers(CheckSpec(signal=GAPS), SignalKind.RATE, evidence, state)
+    return failed(known, state, float(state.terms["lift"]))
 
 
 def _numbers(check: CheckSpec, kind: SignalKind, evidence: RegionEvidence, state: CheckState) -> Verdict:
     """What is known either way. `limit` of a test is the baseline times the tolerance."""
     baseline = _value(kind, state, BASELINE)
-    if kind is SignalKind.GAUGE:
+    lift = tolerance(check, kind)
+    limit = _limit(state, baseline, lift)
+    if check.limit is not None and state.family == LEVELS:
         limit = check.limit
-    else:
-        limit = None if baseline is None else baseline * tolerance(check, kind)
+    interval = _interval(state, state.bake, looks=1)
     return Verdict(
         region=evidence.region,
         signal=check.signal,
         kind=VerdictKind.UNDECIDED,
+        edge=state.edge if state.edge >= 0 else None,
         value=_value(kind, state, CANDIDATE),
         baseline=baseline,
         limit=limit,
         log_e=state.log_e,
         seen=state.bake[1],
         exposed=state.exposed,
-        baseline_kind=_baseline_kind(kind, evidence, state),
+        baseline_kind=baseline_words(evidence, state),
+        low=interval[0] if interval else None,
+        high=interval[1] if interval else None,
+        events=_pair(state, state.bake, 0),
+        beside=_pair(state, state.bake, 2),
+        rests_on=rests_on(state),
         newest=_at(state.newest.get(CANDIDATE)),
         note=_joined(state.learned, f"{state.junk} unusable samples were ignored" if state.junk else ""),
     )
 
 
+def _limit(state: CheckState, baseline: float | None, lift: float) -> float | None:
+    """What the value may not pass: the baseline times the tolerance, or divided by it where less is harm."""
+    if baseline is None:
+        return None
+    falls = bool(state.terms) and bool(state.terms["tests"][0]["falls"])
+    return baseline / lift if falls else baseline * lift
+
+
+def rests_on(state: CheckState) -> str:
+    """What the promise about false rollbacks rests on: of rare rates, on what history says is usual."""
+    if not state.terms:
+        return "none"
+    if state.base == BaselineKind.BESIDE:
+        by_history = any(test["family"] == "joint" for test in state.terms["tests"])
+        return "calibration" if by_history else "proof"
+    return "calibration" if state.discount <= state.doubt else "uncalibrated"
+
+
+def baseline_words(evidence: RegionEvidence, state: CheckState) -> str:
+    """What is compared with, in words that fit after "on"."""
+    if state.base == BaselineKind.PEERS:
+        return f"peers {', '.join(evidence.peers)} by time of day" if evidence.peers else "no peers any more"
+    if state.base == BaselineKind.HISTORY:
+        return f"the past of {evidence.region} by time of day"
+    if state.base != BaselineKind.BESIDE:
+        return "its limit" if state.family == LEVELS else "none"
+    if BASELINE not in state.newest:
+        return "none"
+    beside = f"instances beside it in {evidence.region}"
+    known = any(test["family"] == "joint" for test in state.terms["tests"])
+    return f"{beside} and the history of {evidence.region}" if known else beside
+
+
+def _interval(state: CheckState, sums: list[float], looks: int) -> tuple[float, float] | None:
+    if state.family != COUNTS or not state.terms:
+        return None
+    part = min(1.0, sums[1] / state.bake[1]) if state.bake[1] > 0 else 1.0
+    bets = max(1.0, part * state.blocks / max(1, int(state.terms["every"])))
+    temper = float(tempering((sums[0] + sums[2]) / bets, state.terms["rho"], state.terms["psi"]))
+    return ratio_interval(_with_history(state, sums), temper, looks)
+
+
+def _with_history(state: CheckState, sums: list[float]) -> list[float]:
+    """The sums with what history knows of a rare rate, which is compared with as well."""
+    if not state.terms or state.terms["known"][1] <= 0:
+        return sums[:4]
+    events, exposure = state.terms["known"]
+    return [sums[0], sums[1], sums[2] + events - 0.5, sums[3] + exposure]
+
+
+def _pair(state: CheckState, sums: list[float], place: int) -> tuple[float, float] | None:
+    both = _with_history(state, sums)
+    if state.family != COUNTS or both[place + 1] <= 0:
+        return None
+    return both[place], both[place + 1]
+
+
 def _value(kind: SignalKind, state: CheckState, arm: str) -> float | None:
-    if kind is SignalKind.GAUGE:
+    """A rate of the bake; of a level its newest value, or what it was compared with."""
+    if state.family != LEVELS or kind is SignalKind.THROUGHPUT:
+        return _rate(_with_history(state, state.bake), arm)
+    if arm == CANDIDATE or state.base in {"", BaselineKind.BESIDE}:
         return state.level.get(arm)
     return _rate(state.bake, arm)
 
 
 def _rate(sums: list[float], arm: str) -> float | None:
-    events, exposure = sums[:2] if arm == CANDIDATE else sums[2:]
+    events, exposure = sums[:2] if arm == CANDIDATE else sums[2:4]
     return events / exposure if exposure > 0 else None
-
-
-def _baseline_kind(kind: SignalKind, evidence: RegionEvidence, state: CheckState) -> str:
-    beside = f"instances beside it in {evidence.region}" if BASELINE in state.newest else ""
-    if kind is SignalKind.GAUGE:
-        return "its limit"
-    if kind is SignalKind.RATE and state.rate_high is not None:
-        return " and ".join(filter(None, [beside, f"the history of {evidence.region}"]))
-    return beside or "none"
 
 
 def _guarded(known: Verdict, stopped: Fired) -> Verdict:
@@ -151,16 +195,23 @@ def _guarded(known: Verdict, stopped: Fired) -> Verdict:
     )
 
 
-def _failed(known: Verdict, state: CheckState, lift: float) -> Verdict:
+def failed(known: Verdict, state: CheckState, lift: float) -> Verdict:
     """Numbers of the time since the rise began, where the whole would dilute them."""
-    sums = state.rise if state.rise[1] > 0 and state.rise[3] > 0 else state.totals
-    value, baseline = _rate(sums, CANDIDATE), _rate(sums, BASELINE)
+    since = state.rise[1] > 0 and state.rise[3] > 0
+    sums = state.rise if since and state.family == COUNTS else state.totals
+    both = _with_history(state, sums)
+    value, baseline = _rate(both, CANDIDATE), _rate(both, BASELINE)
+    interval = _interval(state, sums, looks=max(1, state.blocks))
     return replace(
         known,
         kind=VerdictKind.FAIL,
         value=value,
         baseline=baseline,
-        limit=None if baseline is None else baseline * lift,
+        limit=_limit(state, baseline, lift),
+        low=interval[0] if interval else None,
+        high=interval[1] if interval else None,
+        events=_pair(state, sums, 0),
+        beside=_pair(state, sums, 2),
         since=_at(state.low_at),
         note=_joined("value and baseline are those since the rise began", known.note),
     )
@@ -168,20 +219,23 @@ def _failed(known: Verdict, state: CheckState, lift: float) -> Verdict:
 
 def _absent(known: Verdict, check: CheckSpec, missing: Absence) -> Verdict:
     kind = VerdictKind.UNDECIDED if check.no_data == "ignore" else VerdictKind.NO_DATA
-    needs_data = "samples of the candidate and of the baseline"
+    needs_data = "samples of the candidate and of what it is compared with"
     return replace(known, kind=kind, since=_at(missing.since), needs=needs_data, note=missing.note)
 
 
 def _current(evidence: RegionEvidence, state: CheckState) -> bool:
-    """Whether both were heard after the newest warm-up: a pass must speak of what runs now."""
-    heard = min(state.newest.get(arm, -math.inf) for arm in (CANDIDATE, BASELINE))
+    """Whether both were heard since the warm-up ended; a forecast needs no baseline to be heard."""
+    arms = (CANDIDATE, BASELINE) if state.base == BaselineKind.BESIDE else (CANDIDATE,)
+    heard = min(state.newest.get(arm, -math.inf) for arm in arms)
     return heard > evidence.judged_from.timestamp()
 
 
-def _gauge_note(check: CheckSpec) -> str:
+def _untested(check: CheckSpec, state: CheckState) -> str:
+    if state.family == "buckets":
+        return "waits for the baseline's first hundred events to set its edges"
     if check.limit is None:
-        return "a gauge without a limit is shown and cannot fail; set one to guard it"
-    return f"a gauge is only guarded: above {check.limit:g} and rising for {check.limit_for:g} s fails"
+        return "shown and cannot fail: there is nothing to compare with; guards only"
+    return f"only guarded: beyond {check.limit:g} and getting worse for {check.limit_for:g} s fails"
 
 
 def _joined(*parts: str) -> str:
@@ -190,17 +244,3 @@ def _joined(*parts: str) -> str:
 
 def _at(time: float | None) -> datetime | None:
     return None if time is None else datetime.fromtimestamp(time, UTC)
-
-
-def _rounded(amount: float) -> str:
-    """Two digits are all that such a forecast is worth."""
-    if amount < 100:
-        return f"{amount:.2g}" if amount < 10 else f"{amount:.0f}"
-    digits = math.floor(math.log10(amount)) - 1
-    return f"{round(amount, -digits):,.0f}"
-
-
-def _minutes(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{_rounded(seconds / 60)} min" if seconds < 5400 else f"{_rounded(seconds / 3600)} h"

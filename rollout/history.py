@@ -1,0 +1,158 @@
+"""Opens the evidence of a region on the history of its service.
+
+That may take seconds (weeks of blocks, from a source far away), so it is read in a task of its own and holds
+up no tick. Nothing is judged there until it was read whole; what came meanwhile is judged then. A crash
+loses the reading and nothing else: it is read again, up to the same moment.
+
+What must not live here: judging, and what to do about it.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeGuard
+
+import structlog
+
+from rollout.core.judge import begin
+from rollout.core.judge.evidence import RegionEvidence
+from rollout.core.model import Region, RegionRollout, ServiceRegion
+from rollout.core.plan import Plan
+from rollout.core.signals import Sample
+from rollout.ports import Case, HistorySource, MetricSource, Past, Store
+
+log = structlog.get_logger(__name__)
+
+DAYS = 15  # of history: two weeks with both weekends, and a day that may be missing
+TIMEOUT_S = 120.0  # of one region's history
+TRIES = 3  # of a source that gives none, then of what is stored here; after that it begins without any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """Whose evidence is to be opened: `region` was touched at `at` by `candidate`, over `baseline`.
+
+    `peers` are the regions that it may be compared with, `good` the versions whose past counts as normal.
+    """
+
+    rollout_id: str
+    service: str
+    plan: Plan
+    region: Region
+    peers: tuple[Region, ...]
+    candidate: str
+    baseline: str
+    at: datetime
+    good: frozenset[str]
+
+
+def opening(
+    case: Case, region: RegionRollout, places: Sequence[Region], known: Sequence[ServiceRegion]
+) -> Opening:
+    """Whose evidence `region` needs. `places` are it and then its peers; `known` says what is good there."""
+    release, names = case.rollout.release, {place.name for place in places}
+    assert region.touched_at is not None, "only a touched region is judged"
+    good = {kept.release.version for each in known if each.region in names for kept in each.known_good}
+    baseline = region.back_to.release.version if region.back_to else ""
+    return Opening(
+        rollout_id=case.rollout.id,
+        service=release.service,
+        plan=case.plan,
+        region=places[0],
+        peers=tuple(places[1:]),
+        candidate=release.version,
+        baseline=baseline,
+        at=region.touched_at,
+        good=frozenset((good | {baseline}) - {release.version, ""}),
+    )
+
+
+class Histories:
+    """Evidence that is being opened, or was and is not stored yet."""
+
+    def __init__(self, store: Store, source: Callable[[Region], MetricSource]) -> None:
+        self._store, self._source = store, source
+        self._tasks: dict[tuple[str, str], asyncio.Task[RegionEvidence]] = {}
+        self._failed: dict[tuple[str, str], int] = {}
+
+    @property
+    def under_way(self) -> tuple[asyncio.Task[RegionEvidence], ...]:
+        """The readings that have not ended."""
+        return tuple(task for task in self._tasks.values() if not task.done())
+
+    def opened(self, want: Opening) -> RegionEvidence | None:
+        """The evidence once its history was read; None until then. A reading that failed is begun again."""
+        key = (want.rollout_id, want.region.name)
+        task = self._tasks.get(key)
+        if task is None:
+            self._tasks[key] = asyncio.create_task(self._open(want, self._failed.get(key, 0)))
+        elif task.done():
+            error = task.exception()
+            if error is None:
+                return task.result()
+            self._failed[key] = self._failed.get(key, 0) + 1
+            del self._tasks[key]
+            log.warning("history not read", rollout_id=key[0], region=key[1], error=str(error))
+        return None
+
+    def close(self, rollout_id: str, keep: Sequence[str]) -> None:
+        """Give up what is stored, or not wanted any more: all of a rollout but the regions of `keep`."""
+        for key in [key for key in self._tasks if key[0] == rollout_id and key[1] not in keep]:
+            task = self._tasks.pop(key)
+            if not task.cancel() and not task.cancelled():
+                task.exception()  # looked at, so that nobody warns of it later
+            self._failed.pop(key, None)
+
+    async def _open(self, want: Opening, failed: int) -> RegionEvidence:
+        past: list[Sample] = []
+        for region in (want.region, *want.peers):
+            async with asyncio.timeout(TIMEOUT_S):
+                past += await self._past(want, region, failed)
+        return await asyncio.to_thread(  # calibrating on weeks is work for a processor
+            begin,
+            want.plan,
+            region=want.region.name,
+            candidate=want.candidate,
+            baseline=want.baseline,
+            now=want.at,
+            history=past,
+        )
+
+    async def _past(self, want: Opening, region: Region, failed: int) -> Sequence[Sample]:
+        """What the source itself keeps; what is stored here where it keeps nothing, or gave nothing so often.
+
+        Judging without any history is worse than with it, and better than not judging: guards and instances
+        beside it need none.
+        """
+        source = self._source(region)
+        if _keeps(source) and failed < TRIES:
+            return [s for s in await source.history(_ask(want, region)) if s.version in want.good]
+        if failed >= 2 * TRIES:
+            log.error("judged without history", rollout_id=want.rollout_id, region=region.name)
+            return ()
+        return await self._store.history(
+            want.service,
+            (region.name,),
+            signals=tuple(want.plan.signals.values()),
+            versions=want.good,
+            since=want.at - timedelta(days=DAYS),
+            until=want.at,
+            block_s=want.plan.judging.block,
+        )
+
+
+def _ask(want: Opening, region: Region) -> Past:
+    signals = (s for s in want.plan.signals.values() if region.source.kind in s.sources)
+    return Past(
+        service=want.service,
+        region=region.name,
+        signals=tuple(signals),
+        since=want.at - timedelta(days=DAYS),
+        until=want.at,
+        interval_s=want.plan.judging.block,
+    )
+
+
+def _keeps(source: object) -> TypeGuard[HistorySource]:
+    return hasattr(source, "history")
