@@ -102,7 +102,9 @@ def _never(look: Outlook, signal: Signal) -> str:
     if look.exposure is None:
         return "it stands at nought, so a rise has no ratio; guards and watch"
     lately = f"{figure(look.exposure, 3)} {_unit(look, signal)}"
-    return f"none in {lately} lately, so its usual rate is not known; guards and watch"
+    undone = signal.kind is SignalKind.THROUGHPUT or signal.direction is Direction.DOWN
+    none = "none missing" if undone else "none"
+    return f"{none} in {lately} lately, so its usual rate is not known; guards and watch"
 
 
 def _needed(look: Outlook, signal: Signal) -> str:
@@ -113,8 +115,8 @@ def _needed(look: Outlook, signal: Signal) -> str:
 
 
 def _rise(rise: float, look: Outlook, signal: Signal, where: str) -> str:
-    over = f" over {where}{' ' + signal.unit if signal.unit else ''}" if where else ""
-    return f"{_times(rise, look, signal)}{over}"
+    beyond = f" {say.beyond_edge(signal, float(where))}" if where else ""
+    return f"{_times(rise, look, signal)}{beyond}"
 
 
 def _times(rise: float, look: Outlook, signal: Signal) -> str:
@@ -136,7 +138,7 @@ def _unit(look: Outlook, signal: Signal) -> str:
 
 
 def _limit(check: CheckSpec, signal: Signal) -> str:
-    return f"{check.limit:g}{' ' + signal.unit if signal.unit else ''}"
+    return f"{check.limit:,.10g}{' ' + signal.unit if signal.unit else ''}"
 
 
 def _beside(plan: Plan, look: Outlook) -> str:
@@ -224,7 +226,8 @@ def _knobs(plan: Plan, look: Outlook, regions: Regions) -> str:
         knobs.append(f"bake as long at {weight} %")
     if look.rise < NOTHING:
         knobs.append(f"write a tolerance of {_tolerance(look.rise):g}")
-    knobs.append("say with 'accept_unseen' why it may stay unseen")
+    if not look.check.accept_unseen:
+        knobs.append("say with 'accept_unseen' why it may stay unseen")
     return ", or ".join(knobs).capitalize() + "."
 
 

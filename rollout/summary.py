@@ -71,6 +71,7 @@ _HELD_FOR = {  # what held it, by the code of its reason; a person's hold says s
     "hold.expired": "the time of the hold is over",
 }
 _CAUSE_MOST = 80  # characters of a cause inside the sentence
+_GOING_ON = (Phase.PROGRESSING, Phase.AWAITING_APPROVAL, Phase.HELD, Phase.SUCCEEDED)
 _GOING_BACK = (Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED)
 
 
@@ -127,8 +128,7 @@ class RolloutReader:
     def _judged_at(self) -> datetime:
         """Now, or when it ended: what goes back, or is not watched any more, is not judged anew."""
         rollout = self.rollout
-        watched = any(o.kind is ObligationKind.WATCH and o.ended_at is None for o in self.case.obligations)
-        ended = rollout.finished_at if rollout.finished and not watched else None
+        ended = rollout.finished_at if rollout.finished and not self._watched else None
         return rollout.decided_at or ended or self.now
 
     @property
@@ -171,9 +171,35 @@ class RolloutReader:
             harm_since=rollout.harm_since,
             decided_at=rollout.decided_at,
             finished_at=rollout.finished_at,
-            against=say.against(self.plan, self.judgement.verdicts, self.blamed),
+            against=self._speaks_against(),
             suspects=self._suspects(),
         )
+
+    @property
+    def _known(self) -> tuple[Verdict, ...]:
+        """What is suspected and goes on all the same, as a person knows of it and resumed."""
+        rollout = self.rollout
+        stopped = rollout.phase is Phase.HELD and rollout.reason.code == "check.suspected"
+        over = rollout.phase is Phase.SUCCEEDED and not self._watched
+        if stopped or over or self.judgement.culprits or rollout.phase not in _GOING_ON:
+            return ()
+        return tuple(v for v in self.judgement.suspected if f"{v.region}/{v.signal}" in rollout.suspected)
+
+    @property
+    def _watched(self) -> bool:
+        return any(o.kind is ObligationKind.WATCH and o.ended_at is None for o in self.case.obligations)
+
+    def _resumed(self, found: Sequence[Verdict]) -> str:
+        """Who let it go on with what is suspected; nothing where that came later."""
+        at = self.rollout.resumed_at
+        if at is None or not self.rollout.resumed_by or any(v.since and v.since > at for v in found):
+            return ""
+        return f"resumed by {self.rollout.resumed_by}"
+
+    def _speaks_against(self) -> str:
+        """Of harm where it goes on, also while harm is suspected; of health where it was stopped for harm."""
+        verdicts = [v for r in self.plan.regions for v in self._verdicts(r)]
+        return say.against(self.plan, verdicts, () if self._known else self.blamed)
 
     def _suspects(self) -> tuple[SuspectView, ...]:
         ranked = suspects(self.rollout, self.blamed, self.overlapping)
@@ -182,6 +208,10 @@ class RolloutReader:
     # ------------------------------------------------------------------ words
 
     def _sentence(self) -> str:
+        suspected = say.still_suspected(self.plan, self._known, self._resumed(self._known))
+        return f"{self._state()} Suspected: {suspected}." if suspected else self._state()
+
+    def _state(self) -> str:
         release = f"{self.rollout.release.service} {self.rollout.release.version}"
         touched = ", ".join(r.region for r in self.rollout.touched)
         back = ", ".join(r.region for r in self._not_back()) or touched
@@ -411,7 +441,7 @@ class RolloutReader:
         signal = self.plan.signals[verdict.signal]
         value, baseline, limit = (
             "" if at is None else say.number(signal.kind, signal.unit, at)
-            for at in (verdict.value, verdict.baseline, verdict.limit)
+            for at in (verdict.value, verdict.baseline, say.limit_of(verdict))
         )
         acts_at = self.acts_at.get((verdict.region, verdict.signal))
         minor = {check.signal for check in self.plan.checks if not check.critical}
@@ -423,7 +453,7 @@ class RolloutReader:
             text=say.describe(self.plan, verdict),
             value=verdict.value,
             baseline=verdict.baseline,
-            limit=verdict.limit,
+            limit=say.limit_of(verdict),
             log_e=round(verdict.log_e, 3),
             seen=verdict.seen,
             needs=verdict.needs,

@@ -109,6 +109,11 @@ def test_a_rate_that_was_never_seen_promises_nothing() -> None:
     assert "×" not in words
 
 
+def test_work_of_which_nothing_was_missing_is_not_said_to_be_none() -> None:
+    plan, _ = made("done")
+    assert "none missing in 36,000 items lately" in said(plan, everywhere(minutes("done", 600, 600)))
+
+
 def test_what_was_not_read_is_not_known() -> None:
     plan, _ = made()
     assert said(plan, {}) == "failed requests: nothing was read yet, so what it can see is not known"
@@ -135,8 +140,8 @@ def test_a_distribution_is_seen_at_its_median_slow_tenth_and_hundredth() -> None
     samples = [s for le, count in edges.items() for s in minutes(f"latency{{le={le}}}", count, 600)]
     words = said(plan, everywhere(samples))
     assert re.fullmatch(
-        r"time to answer: ×1\.\d+ over 0\.1 s, ×1\.\d+ over 0\.25 s, ×1\.\d+ over 0\.5 s from "
-        r"27,000 requests",
+        r"time to answer: ×1\.\d+ slower than 100 ms, ×1\.\d+ slower than 250 ms, "
+        r"×1\.\d+ slower than 500 ms from 27,000 requests",
         words,
     )
 
@@ -157,6 +162,12 @@ def test_a_gauge_is_seen_by_blocks_and_its_limit_is_said() -> None:
     words = said(plan, {"R3": traffic(levels, SIGNALS)})
     assert words.startswith("oldest age: ×1.1")
     assert words.endswith("from 59 blocks; over 900 s and rising acts at once")
+
+
+def test_a_large_limit_has_its_thousands_apart() -> None:
+    plan, _ = made({"signal": "age", "limit": 50000}, judging={**POLICY["judging"], "block": "60s"})
+    levels = [s for m in range(60) for s in minutes("age", 20 + m % 3, 0, m + 1)[-1:]]
+    assert "; over 50,000 s and rising" in said(plan, {"R3": traffic(levels, SIGNALS)})
 
 
 def test_the_warm_up_is_not_seen() -> None:
@@ -254,7 +265,9 @@ def test_a_weight_that_would_be_enough_is_offered() -> None:
 def test_an_accepted_tolerance_keeps_its_reason() -> None:
     check = {"signal": "errors", "tolerance": 1.2, "accept_unseen": "guards are enough here"}
     plan, policy = made(check, steps=LONG)
-    assert {each.accepted for each in unseen(plan, policy, LITTLE)} == {"guards are enough here"}
+    found = unseen(plan, policy, LITTLE)
+    assert {each.accepted for each in found} == {"guards are enough here"}
+    assert not any("accept_unseen" in each.problem.message for each in found), "it was said already"
 
 
 def test_a_segment_is_refused_at_its_checks_place() -> None:

@@ -207,12 +207,13 @@ def ratio(check: CheckView) -> str:
 
 def evidence(check: CheckView) -> Bar | None:
     """The evidence of harm against the value at which this check alone rolls back."""
-    if check.acts_at is None or check.acts_at <= 0:
+    if check.acts_at is None or check.acts_at <= 0 or check.guard:  # a guard acts on no evidence
         return None
     part = check.log_e / check.acts_at
     word = next((word for least, word in _STRENGTHS if part >= least), "none")
     limit = f"acts alone at {odds(check.acts_at)}" if check.critical else "not critical: holds and pages"
-    words = f"of harm {odds(check.log_e)}: {word}; {limit}"
+    strong = "" if odds(check.log_e) == odds(0) else f" {odds(check.log_e)}"
+    words = f"of harm{strong}: {word}; {limit}"
     return Bar(min(max(check.log_e, 0.0), check.acts_at), check.acts_at, words)
 
 

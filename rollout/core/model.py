@@ -369,6 +369,7 @@ class Rollout:
     cause: Reason | None = None  # why it was decided; stays while the way back has reasons of its own
     finished_at: datetime | None = None
     resumed_at: datetime | None = None  # when a person last let it go on
+    resumed_by: str = ""  # who did
     suspected: tuple[str, ...] = ()  # region/signal of suspected harm that people know of
     transitions: int = 0
     wakes: int = 0

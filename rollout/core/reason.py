@@ -13,6 +13,8 @@ from rollout.core.plan import Plan
 from rollout.core.signals import Direction, Signal, SignalKind, Verdict, VerdictKind
 
 NAMED = 2  # culprits beside the worst that are named
+UNPROVEN = 3  # checks that a passed bake did not rule harm out for and that are named
+UNMEASURED = ("crash_loop", "silence")  # guards that count restarts and requests, and look at no value
 KNOWN_TO = 1000.0  # the factor up to which an interval knows its upper end
 COMMON = "where the release is not"  # in the note of a verdict whose rise is seen there too
 _RESTS = {
@@ -74,7 +76,7 @@ def number(kind: SignalKind, unit: str, value: float | None) -> str:
     if kind in (SignalKind.RATIO, SignalKind.DISTRIBUTION):
         return f"{100 * value:.2f} %"
     if kind is SignalKind.RATE:
-        return f"{value:.3g} per instance-hour"
+        return f"{level(value)} per instance-hour"
     return f"{level(value)}{' ' + unit if unit else ''}"
 
 
@@ -115,7 +117,7 @@ def counted(kind: SignalKind, sums: tuple[float, float] | None) -> str:
         return ""
     events, exposure = sums
     if kind is SignalKind.RATE:
-        return f" ({events:,.0f} in {exposure:,.3g} h)"
+        return f" ({events:,.0f} in {level(exposure)} h)"
     return f" ({events:,.0f} of {exposure:,.0f})"
 
 
@@ -125,7 +127,10 @@ def counted(kind: SignalKind, sums: tuple[float, float] | None) -> str:
 def describe(plan: Plan, verdict: Verdict) -> str:
     """One verdict in words: what, value, baseline and its kind, interval, guard and limit, since when."""
     signal = plan.signals[verdict.signal]
-    text = f"{_measured(signal, verdict)}{_against(signal, verdict)}{_limited(signal, verdict)}"
+    if verdict.guard and verdict.note:
+        text = _guarded(signal, verdict)
+    else:
+        text = f"{_measured(signal, verdict)}{_against(signal, verdict)}{_limited(signal, verdict)}"
     if verdict.note and verdict.kind is VerdictKind.NO_DATA:
         text += f"; {verdict.note}"
     return text + (f"; since {clock(verdict.since)}" if verdict.since else "")
@@ -142,10 +147,24 @@ def brief(plan: Plan, verdict: Verdict) -> str:
     return f"{where} {number(signal.kind, signal.unit, verdict.value)}"
 
 
+def limit_of(verdict: Verdict) -> float | None:
+    """What the value may not pass; of a guard that looks at no value, nothing."""
+    return None if verdict.guard in UNMEASURED else verdict.limit
+
+
+def _guarded(signal: Signal, verdict: Verdict) -> str:
+    """What a hard guard saw, in its own numbers: those of the test beside it are of another time."""
+    value = ""
+    if verdict.guard not in UNMEASURED and verdict.value is not None:
+        value = f" {number(signal.kind, signal.unit, verdict.value)}"
+    where = f"{verdict.region} {signal.title}{value}"
+    return f"{where}: {verdict.note}; hard guard '{verdict.guard}' fired"
+
+
 def _measured(signal: Signal, verdict: Verdict) -> str:
     value = number(signal.kind, signal.unit, verdict.value) + counted(signal.kind, verdict.events)
     fell = "fell to " if _fell(signal, verdict) else ""
-    beyond = f" {_beyond(signal, verdict.edge)}" if verdict.edge is not None else ""
+    beyond = f" {beyond_edge(signal, verdict.edge)}" if verdict.edge is not None else ""
     return f"{verdict.region} {signal.title}{beyond} {fell}{value}"
 
 
@@ -155,7 +174,7 @@ def _fell(signal: Signal, verdict: Verdict) -> bool:
     return verdict.value < verdict.baseline
 
 
-def _beyond(signal: Signal, edge: float) -> str:
+def beyond_edge(signal: Signal, edge: float) -> str:
     """What a share of a distribution is a share of: `slower than 250 ms`."""
     timed = signal.unit in ("s", "ms", "")
     short = signal.unit == "s" and edge < 1
@@ -180,7 +199,8 @@ def _against(signal: Signal, verdict: Verdict) -> str:
 
 
 def _limited(signal: Signal, verdict: Verdict) -> str:
-    limit = number(signal.kind, signal.unit, verdict.limit) if verdict.limit else ""
+    most = limit_of(verdict)
+    limit = number(signal.kind, signal.unit, most) if most else ""
     fired = f"; hard guard '{verdict.guard}' fired" if verdict.guard else ""
     if signal.kind is SignalKind.GAUGE:
         return (f", limit {limit}" if limit else "") + fired
@@ -206,6 +226,25 @@ def suspected(plan: Plan, found: Sequence[Verdict], rollout_id: str, *, watched:
     do = f"{other}; go back: rollout rollback {rollout_id}"
     text = f"{_led(plan, found)}. Suspected: {proof}It does not act alone, as {_not_alone(plan, worst)}. {do}"
     return _of_verdicts("check.suspected", text, found)
+
+
+def still_suspected(plan: Plan, found: Sequence[Verdict], resumed: str) -> str:
+    """What a rollout goes on with: `R3 restarts, resumed by dana; evidence 420 to 1`; empty when nothing."""
+    if not found:
+        return ""
+    worst = max(found, key=lambda verdict: (bool(verdict.guard), verdict.log_e))
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    proof = f"hard guard '{worst.guard}'" if worst.guard else f"evidence {odds(worst.log_e)}"
+    where = f"{worst.region} {plan.signals[worst.signal].title}{more}"
+    return "; ".join(filter(None, [", ".join(filter(None, [where, resumed])), proof]))
+
+
+def not_ruled_out(names: Sequence[str]) -> str:
+    """What a bake that is over did not rule out, in a few words; empty when it ruled everything out."""
+    if not names:
+        return ""
+    more = len(names) - UNPROVEN
+    return f"; not ruled out: {', '.join(names[:UNPROVEN])}" + (f" and {more} more" if more > 0 else "")
 
 
 def cleared(plan: Plan, cells: Iterable[tuple[str, str]]) -> str:
@@ -246,7 +285,7 @@ def _of_verdicts(code: str, text: str, found: Sequence[Verdict]) -> Reason:
         signal=worst.signal,
         value=worst.value,
         baseline=worst.baseline,
-        limit=worst.limit,
+        limit=limit_of(worst),
         since=min((v.since for v in found if v.since), default=None),
         evidence=tuple(f"{verdict.region}/{verdict.signal}" for verdict in found),
     )
@@ -283,9 +322,15 @@ def _room(plan: Plan, verdict: Verdict) -> float:
 
 def _for_harm(plan: Plan, verdicts: Sequence[Verdict]) -> str:
     """The check whose evidence of harm is strongest, and how strong it is."""
-    worst = max(verdicts, key=lambda verdict: verdict.log_e)
-    if worst.log_e <= 0:
-        return "Nothing: no check has any evidence of harm."
+    judged = [verdict for verdict in verdicts if verdict.kind is not VerdictKind.NO_DATA]
+    if not judged:
+        return "Nothing was judged: no check has data."
+    worst = max(judged, key=lambda verdict: (bool(verdict.guard), verdict.log_e))
+    if worst.guard:
+        return f"{describe(plan, worst)}."
+    if odds(worst.log_e) == odds(0):
+        blind = len(verdicts) - len(judged)
+        return "Nothing: no check has any evidence of harm" + (f"; {blind} had no data." if blind else ".")
     return f"{describe(plan, worst)}. Evidence of harm {odds(worst.log_e)}."
 
 

@@ -3,6 +3,7 @@
 Every process holds a pipe to this one and ends when it closes, so nothing is left behind, however this ends.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -121,9 +122,13 @@ class World:
         self._start("users", "rollout.demo.load", "--regions", *targets, *options)
 
     def retire_key(self, version: str) -> None:
-        """The signing key of `version` ends now, everywhere: what the bad release cannot bear."""
+        """The signing key of `version` ends now, everywhere: what the bad release cannot bear.
+
+        A version that never started has no key, and nothing ends.
+        """
         issued = SystemClock().now().timestamp() - KEY_LIFETIME_S
-        os.utime(self.directory / f"signing-key-{version}", (issued, issued))
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self.directory / f"signing-key-{version}", (issued, issued))
 
     def end(self, name: str) -> None:
         """End one process: ask, wait, insist."""

@@ -13,6 +13,7 @@ from rollout.core.errors import InvalidInput, Problem
 from rollout.offline.releases import PastRelease
 from rollout.offline.survey import Span, Survey, versions_at
 
+BEGINS = timedelta(minutes=5)  # a recording that begins with a deploy shows what ran before within this time
 STILL_THERE = timedelta(hours=1)  # a version last seen longer before a deploy is not what the deploy replaced
 
 
@@ -98,7 +99,7 @@ def _in_region(
     baseline: str | None,
 ) -> RegionArms:
     came = _candidate(region, spans, at, named, candidate)
-    others = {version: span for version, span in spans.items() if version != came and span.first <= at}
+    others = _others(spans, came, at)
     if baseline is None:
         known = max(
             others, key=lambda version: (min(others[version].last, at), others[version].rows), default=None
@@ -111,6 +112,14 @@ def _in_region(
     if split:
         return RegionArms(deployed_at=at, candidate=came, baseline=came, beside=False, split=True)
     return RegionArms(deployed_at=at, candidate=came, baseline=known, beside=beside, split=False)
+
+
+def _others(spans: Mapping[str, Span], came: str, at: datetime) -> dict[str, Span]:
+    """The versions that were there at the deploy; those seen first where the recording begins with it."""
+    others = {version: span for version, span in spans.items() if version != came}
+    before = {version: span for version, span in others.items() if span.first <= at}
+    begins = max(at, min(span.first for span in spans.values())) + BEGINS
+    return before or {version: span for version, span in others.items() if span.first <= begins}
 
 
 def _candidate(

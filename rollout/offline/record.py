@@ -65,7 +65,10 @@ def _who(arms: Arms) -> Iterator[str]:
         if region.split:
             yield f"{name} was switched whole: rows after its deploy are judged by those before."
         elif not region.beside:
-            old = f"'{region.baseline}'" if region.baseline is not None else "any other version"
+            if region.baseline is None:
+                yield f"{name} has no rows to judge '{region.candidate}' by: nothing known ran there before."
+                continue
+            old = f"'{region.baseline}'"
             yield f"{name} was switched whole from {old} to '{region.candidate}': nothing ran beside it."
 
 

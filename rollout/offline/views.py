@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from rollout.core.plan import Plan
-from rollout.core.reason import describe, number
+from rollout.core.reason import describe, limit_of, number
 from rollout.core.signals import Verdict
 from rollout.offline.backtest import Result
 from rollout.offline.score import Count, Score
@@ -60,7 +60,7 @@ def verdict(plan: Plan, one: Verdict) -> View:
         "baseline_kind": one.baseline_kind,
         "low": one.low,
         "high": one.high,
-        "limit": one.limit,
+        "limit": limit_of(one),
         "log_e": one.log_e,
         "seen": one.seen,
         "needs": one.needs,

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from rollout.core.errors import Conflict, NotFound
+from rollout.core.judge.evidence import of_this_form
 from rollout.core.model import FINISHED, ActionState, Intent, Phase, RegionRollout, Rollout, Transition
 from rollout.core.plan import Plan
 from rollout.ports import Case, Event
@@ -83,7 +84,11 @@ def facts(conn: Connection, rollout_id: str) -> Case:
         intents=tuple(mapping.INTENT.noun(row) for row in conn.execute(_INTENTS, key)),
         actions=tuple(mapping.ACTION.noun(row) for row in actions),
         obligations=tuple(mapping.OBLIGATION.noun(row) for row in conn.execute(_OBLIGATIONS, key)),
-        evidence={row.region: mapping.EVIDENCE.noun(row) for row in conn.execute(_EVIDENCE, key)},
+        evidence={
+            found.region: found
+            for row in conn.execute(_EVIDENCE, key)
+            if of_this_form(found := mapping.EVIDENCE.noun(row))
+        },
     )
 
 

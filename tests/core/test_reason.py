@@ -87,6 +87,33 @@ def test_a_guard_says_its_limit_and_needs_no_evidence(plan: Plan):
     assert reason.code == "guard.limit"
 
 
+@pytest.mark.parametrize(
+    ("signal", "guard", "note", "said"),
+    [
+        ("restarts", "crash_loop", "instance R1-2 restarted 3 times in 5 s", "R1 restarts: {note}; "),
+        (
+            "errors",
+            "silence",
+            "it reports nothing, for 12 s and 80 expected requests",
+            "R1 failed requests: {note}; ",
+        ),
+        (
+            "errors",
+            "success",
+            "only 3 of 30 requests succeeded for 60 s",
+            "R1 failed requests 90.00 %: {note}; ",
+        ),
+    ],
+)
+def test_a_guard_says_what_it_saw_and_no_limit_of_the_test(
+    plan: Plan, signal: str, guard: str, note: str, said: str
+):
+    fired = replace(HARM, signal=signal, guard=guard, note=note, value=0.9, limit=0.0106)
+    reason = say.harm(plan, [fired], 0.0, 4.7)
+    assert reason.text == f"{said.format(note=note)}hard guard '{guard}' fired; since 12:00:00 UTC."
+    assert reason.limit == (0.0106 if guard == "success" else None)
+
+
 def test_the_worst_culprit_is_spelled_out_and_two_more_are_named(plan: Plan):
     loop = verdict("restarts", guard="crash_loop")
     reason = say.harm(plan, [HARM, loop, verdict("work_age", value=412.0), HARM, HARM], 9.0, 4.7)
@@ -220,6 +247,35 @@ def test_what_speaks_against_going_on_is_the_strongest_evidence_of_harm(plan: Pl
     assert say.against(plan, [], []) == ""
 
 
+def test_no_evidence_and_no_data_are_told_apart_and_one_to_one_is_none(plan: Plan):
+    blind = replace(HARM, kind=VerdictKind.NO_DATA)
+    even = replace(HARM, kind=VerdictKind.UNDECIDED, log_e=0.2)
+    assert say.against(plan, [blind, blind], []) == "Nothing was judged: no check has data."
+    assert (
+        say.against(plan, [even, blind], []) == "Nothing: no check has any evidence of harm; 1 had no data."
+    )
+    loop = verdict("restarts", guard="crash_loop", note="instance R1-2 restarted 3 times in 5 s")
+    assert "Evidence" not in say.against(plan, [even, loop], [])
+    assert "R1-2 restarted" in say.against(plan, [even, loop], [])
+
+
+def test_what_goes_on_suspected_says_the_worst_who_resumed_and_how_strong(plan: Plan):
+    found = [replace(HARM, log_e=6.04), verdict("restarts", log_e=1.0)]
+    assert say.still_suspected(plan, found, "resumed by dana") == (
+        "R1 failed requests and 1 more, resumed by dana; evidence 420 to 1"
+    )
+    assert say.still_suspected(plan, [], "resumed by dana") == ""
+
+
+def test_what_a_passed_bake_did_not_rule_out_is_named_up_to_three():
+    assert say.not_ruled_out([]) == ""
+    assert (
+        say.not_ruled_out(["×2 failed requests", "restarts"])
+        == "; not ruled out: ×2 failed requests, restarts"
+    )
+    assert say.not_ruled_out(list("abcde")) == "; not ruled out: a, b, c and 2 more"
+
+
 def test_blindness_says_for_how_long_and_what_to_do(plan: Plan):
     verdict = replace(HARM, kind=VerdictKind.NO_DATA, note="the baseline stopped reporting")
     assert say.blind(plan, verdict, 320).text == (
@@ -245,6 +301,7 @@ def test_an_undecided_bake_says_what_is_missing(plan: Plan):
     [
         (SignalKind.RATIO, "", 0.00123, "0.12 %"),
         (SignalKind.DISTRIBUTION, "s", 0.00123, "0.12 %"),
+        (SignalKind.RATE, "", 13500.0, "13,500 per instance-hour"),
         (SignalKind.RATE, "", 0.5, "0.5 per instance-hour"),
         (SignalKind.GAUGE, "s", 12.345, "12.3 s"),
         (SignalKind.GAUGE, "s", 123456.7, "123,457 s"),

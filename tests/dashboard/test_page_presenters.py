@@ -121,7 +121,7 @@ def test_a_lane_that_goes_back_says_to_what_and_shows_no_weight(phase: RegionPha
 @pytest.mark.parametrize(
     ("log_e", "words"),
     [
-        (-2.0, "of harm 1 to 1: none; acts alone at 3,000 to 1"),
+        (-2.0, "of harm: none; acts alone at 3,000 to 1"),
         (0.5, "of harm 2 to 1: weak; acts alone at 3,000 to 1"),
         (3.0, "of harm 20 to 1: some; acts alone at 3,000 to 1"),
         (5.0, "of harm 150 to 1: strong; acts alone at 3,000 to 1"),
@@ -133,6 +133,11 @@ def test_evidence_is_in_words_against_what_makes_it_act(log_e: float, words: str
     assert bar is not None
     assert bar.words == words
     assert 0 <= bar.value <= bar.of
+
+
+def test_a_guard_shows_no_evidence() -> None:
+    fired = check("restarts", VerdictKind.FAIL, log_e=0.0, acts_at=8.0, guard="crash_loop")
+    assert presenters.evidence(fired) is None
 
 
 def test_a_check_that_is_not_critical_never_acts_alone_in_words() -> None:

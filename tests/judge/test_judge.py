@@ -104,11 +104,14 @@ def test_what_a_guard_stopped_is_named_before_what_the_tests_found():
     assert [(v.signal, v.guard) for v in judgement.culprits] == [("restarts", "crash_loop"), ("errors", "")]
 
 
-def test_zero_against_zero_is_undecided_however_long_it_lasts():
-    verdict = only(said(steady(500, (0.0, 600.0), (0.0, 600.0)), 500 * 60))
+def test_zero_against_zero_passes_after_thirty_thousand_requests_and_not_before():
+    verdict = only(said(steady(40, (0.0, 600.0), (0.0, 600.0)), 40 * 60))
     assert verdict.kind is VerdictKind.UNDECIDED
-    assert verdict.needs.startswith("more than ")
+    assert verdict.needs.startswith("more than 6,000 ")
     assert "the baseline shows none yet" in verdict.needs
+    assert only(said(steady(51, (0.0, 600.0), (0.0, 600.0)), 51 * 60)).kind is VerdictKind.PASS
+    risen = [*steady(51, (0.0, 600.0), (0.0, 600.0)), *steady(60, (9.0, 600.0), (0.0, 600.0))[51:]]
+    assert only(said(risen, 3600)).kind is VerdictKind.FAIL
 
 
 def test_few_requests_never_pass():

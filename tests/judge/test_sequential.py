@@ -153,7 +153,7 @@ def test_forgetting_passes_keeps_the_evidence_of_harm():
     settled = terms()
     running = run(settled, [HARM] * 5 + [SAME] * 50)
     before = float(sequential.log_e(settled, running))
-    sequential.forget_passes(running)
+    sequential.forget_passes(settled, running)
     assert float(sequential.log_e(settled, running)) == before
     assert sequential.ruled_out(settled, running) == 0
 

@@ -33,6 +33,12 @@ def test_the_version_that_comes_after_the_deploy_is_the_candidate_beside_the_one
     assert (arms.candidate, arms.baseline, arms.regions["R3"].beside) == ("new", "old", True)
 
 
+def test_a_recording_that_begins_with_the_deploy_knows_what_runs_beside(tmp_path: Path):
+    spans = {"R3": {"old": (1, 90), "new": (2, 90), "newer": (40, 90)}}
+    arms = told(tmp_path, spans, {"R3": 0}, candidate="new")
+    assert (arms.candidate, arms.baseline, arms.beside) == ("new", "old", True)
+
+
 def test_a_region_that_was_switched_whole_has_nothing_beside_and_leftovers_of_the_old_count_for_nobody(
     tmp_path: Path,
 ):

@@ -18,6 +18,17 @@ async def test_a_good_release_travels_r3_r1_r2_and_is_watched(world: World) -> N
     assert await world.running("R2") == {"1.1.0": 4}
 
 
+async def test_a_passed_bake_says_what_it_did_not_rule_out(world: World) -> None:
+    await world.given_known_good()
+    rollout_id = await world.start("1.1.0")
+    await world.until_region(rollout_id, "R3", RegionPhase.PASSED)
+    rows = [event.transition for event in await world.store.events(rollout_id=rollout_id)]
+    (said,) = [row.reason.text for row in rows if row.reason.code == "region.passed"]
+    on, _, rest = said.partition("; ")
+    assert on.startswith("R3 passed its whole bake on ")
+    assert rest == "not ruled out: ×2 failed requests, ×5 restarts."
+
+
 async def test_weights_rise_step_by_step_with_one_baseline_instance_held_back(world: World) -> None:
     await world.given_known_good()
     rollout_id = await world.start("1.1.0")

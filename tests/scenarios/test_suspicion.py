@@ -57,10 +57,17 @@ async def test_what_a_person_resumed_goes_on_and_is_watched_without_another_page
     world = make_world(MINOR)
     rollout_id = await given_suspected(world)
     await world.commands.resume(rollout_id, DANA, "a known fault of the client")
+    await world.run(2)
+    going = await world.view(rollout_id)
+    assert going.phase is Phase.PROGRESSING
+    assert f"Suspected: R3 failed requests, resumed by {DANA.name}; evidence " in going.sentence
+    assert going.against.startswith("R3 failed requests")
+    assert "Evidence of harm" in going.against
     view = await world.until(rollout_id, Phase.SUCCEEDED)
     assert view.outcome is Outcome.PROMOTED
     await world.run(40)
     assert len(pages(world)) == 1
+    assert "Suspected" not in (await world.view(rollout_id)).sentence, "the watch is over"
     r3 = next(o for o in (await world.case(rollout_id)).obligations if o.region == "R3")
     assert r3.state is ObligationState.MET
     assert r3.reason is not None

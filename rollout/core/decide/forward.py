@@ -10,6 +10,7 @@ from rollout.core.decide.draft import Draft
 from rollout.core.decide.owed import owe_watches
 from rollout.core.decide.preflight import prove
 from rollout.core.decide.waiting import hold
+from rollout.core.judge import tolerance
 from rollout.core.machine import RegionTrigger, Trigger
 from rollout.core.model import (
     ActionState,
@@ -23,7 +24,7 @@ from rollout.core.model import (
 )
 from rollout.core.plan import SetWeight
 from rollout.core.policy import ApprovalStep, Bake
-from rollout.core.signals import SignalKind, Verdict, VerdictKind
+from rollout.core.signals import Direction, SignalKind, Verdict, VerdictKind
 
 
 def progress(draft: Draft) -> None:
@@ -279,7 +280,8 @@ def _too_little(draft: Draft, region: RegionRollout, verdicts: Sequence[Verdict]
 
 def _region_passed(draft: Draft, region: RegionRollout) -> None:
     seen = sum(v.exposed for v in draft.facts.judgement.of(region.region) if v.signal == "errors")
-    text = f"{region.region} passed its whole bake" + (f" on {seen:.0f} requests." if seen else ".")
+    on = f" on {seen:,.0f} requests" if seen else ""
+    text = f"{region.region} passed its whole bake{on}{say.not_ruled_out(_open(draft, region))}."
     reason = say.plain("region.passed", text, region=region.region)
     draft.move_region(region.region, RegionTrigger.BAKE_PASSED, reason, passed_at=draft.now)
     draft.known_good.append(
@@ -292,6 +294,19 @@ def _region_passed(draft: Draft, region: RegionRollout) -> None:
             by=draft.rollout.id,
         )
     )
+
+
+def _open(draft: Draft, region: RegionRollout) -> list[str]:
+    """What the bake did not rule out, as people say it: `×2 failed requests`."""
+    checks = {check.signal: check for check in draft.plan.checks}
+    names = []
+    for one in draft.facts.judgement.of(region.region):
+        if one.kind is not VerdictKind.PASS and one.signal in checks:
+            signal = draft.plan.signals[one.signal]
+            counted = one.rests_on != "none" and signal.direction is Direction.UP
+            least = f"×{tolerance(checks[one.signal], signal.kind):g} " if counted else ""
+            names.append(f"{least}{signal.title}")
+    return names
 
 
 def _stage_passed(draft: Draft) -> None:

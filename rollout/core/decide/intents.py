@@ -88,7 +88,7 @@ def _go_on(draft: Draft, actor: str, text: str) -> None:
     trigger = Trigger.RESUME if draft.rollout.touched else Trigger.REQUEUE
     if not _allowed(draft, trigger):
         return
-    draft.move(trigger, say.plain("resumed", text), actor, hold=None, resumed_at=draft.now)
+    draft.move(trigger, say.plain("resumed", text), actor, hold=None, resumed_at=draft.now, resumed_by=actor)
     for region in draft.rollout.regions:
         if not region.touched:  # the way back is proven anew
             draft.set_region(region.region, back_to=None, rehearsed=False)

@@ -12,7 +12,7 @@ What must not live here: reading sources, deciding what to do about a verdict, w
 from rollout.core.judge.calibrate import TOLERANCE, tolerance
 from rollout.core.judge.combine import cell_weights, judge, threshold
 from rollout.core.judge.detect import detectable, exposure_to_rule_out, needed_hours, needed_requests
-from rollout.core.judge.evidence import RegionEvidence, without_peers
+from rollout.core.judge.evidence import RegionEvidence, of_this_form, without_peers
 from rollout.core.judge.replay import Point, Timeline, replay
 from rollout.core.judge.take import begin, hold_off, update
 
@@ -29,6 +29,7 @@ __all__ = [
     "judge",
     "needed_hours",
     "needed_requests",
+    "of_this_form",
     "replay",
     "threshold",
     "tolerance",

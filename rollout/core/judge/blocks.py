@@ -32,7 +32,7 @@ def anew(raw: dict[str, Any]) -> dict[str, Any]:
     state.mixed |= any(state.sums_ahead) or any(state.levels_ahead.values())
     if state.running:
         running = load_running(state.running)
-        sequential.forget_passes(running)
+        sequential.forget_passes(load_terms(state.terms), running)
         state.running = dump_running(running)
     return state.dump()
 
@@ -132,7 +132,7 @@ def close(state: CheckState, length: float) -> None:
     sequential.step(terms, running, block)
     if state.mixed:
         state.mixed = False
-        sequential.forget_passes(running)
+        sequential.forget_passes(terms, running)
     state.log_e = float(sequential.log_e(terms, running))
     state.ruled_out = float(sequential.ruled_out(terms, running))
     state.running = dump_running(running)
@@ -160,14 +160,17 @@ def _level_block(state: CheckState, length: float) -> Any:
 
 
 def _forecast_level(state: CheckState, mid: dict[str, float], length: float) -> float | None:
-    """The profile at that hour, upon the mean of the peers where there are."""
+    """The profile at that hour; of each peer that is there, on its own level."""
     assert state.block is not None, "a block is open"
-    peers = [level for arm, level in mid.items() if arm != BASELINE]
-    if state.base == BaselineKind.PEERS and not peers:
-        return None
     hour = hours_of_day(np.array([(state.block + 1) * length]), state.zone)
-    offset = float(at_hours(state.profiles["history"], hour)[0])
-    return offset + (float(np.mean(peers)) if state.base == BaselineKind.PEERS else 0.0)
+    if state.base == BaselineKind.PEERS:
+        found = [
+            level + float(at_hours(state.profiles[arm], hour)[0])
+            for arm, level in mid.items()
+            if arm in state.profiles
+        ]
+        return float(np.mean(found)) if found else None
+    return float(at_hours(state.profiles["history"], hour)[0])
 
 
 def _count_level(state: CheckState, own: float, usual: float, relative: bool) -> None:

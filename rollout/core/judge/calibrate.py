@@ -7,10 +7,12 @@ is, a default is taken and named. Learning a comparison by forecast (forecasts.p
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from rollout.core.judge import forecasts, mixture, noise, sequential
+from rollout.core.judge.mixture import Floats
 from rollout.core.judge.noise import Noise
 from rollout.core.judge.past import LEAST_BLOCKS, LEAST_EVENTS, Past, gathered, pairs, usual_of
 from rollout.core.judge.samples import LEVELS, cell_of, of_check, told
@@ -21,7 +23,9 @@ from rollout.core.policy import CheckSpec
 from rollout.core.signals import BaselineKind, Direction, Sample, Signal, SignalKind, series_name
 
 DRIFTS = 2.0  # times the variance of chance, from which a rate has no usual value
-LEAST_DAYS = 1.0  # of history, for a comparison by time of day
+LEAST_DAYS = 1.0  # of history, for a comparison with peers by time of day
+LEAST_PAST_S = 7200.0  # of history, for a comparison with a region's own past
+LEVEL_BET = 5  # base blocks, where nothing says how long a level remembers itself
 LEVEL_MARGIN = math.log(1.1)  # a tenth between two sets of instances is no harm
 LEAST_SEEN = 100  # events, before the edges of a distribution are set
 QUANTILES = (0.5, 0.9, 0.99)  # of a distribution, at which its edges are set
@@ -75,6 +79,14 @@ def _chosen(known: Mapping[float, tuple[float, float]]) -> tuple[float, ...]:
     return tuple(dict.fromkeys(edge for edge in chosen if edge is not None)) or tuple(inner[-1:])
 
 
+def _known_past(past: Past) -> bool:
+    """Whether a region's own past says enough for a forecast: two hours, and twenty events of a count."""
+    blocks = [cell for cell in past.of(past.region).values() if cell[1] > 0]
+    if len(blocks) * past.length < LEAST_PAST_S or len(blocks) < LEAST_BLOCKS:
+        return False
+    return past.family == LEVELS or sum(cell[0] for cell in blocks) >= LEAST_EVENTS
+
+
 def collect(waiting: CheckState, edge: float, sample: Sample) -> None:
     """Add one bucket of the baseline while no edges are settled."""
     sums = waiting.buckets.setdefault(f"{edge:g}", zeros(2))
@@ -108,27 +120,35 @@ def cell(
     state = CheckState(family=past.family, edge=edge, part=part, zone=past.zone)
     for kind in plan.baselines(region, check):
         near = [peer for peer in peers if past.days(peer) >= LEAST_DAYS]
+        if kind is BaselineKind.BESIDE and signal.kind is SignalKind.THROUGHPUT and past.family == LEVELS:
+            state.learned = "work done is not compared beside: each version has its share of what arrives"
+            return state
         if kind is BaselineKind.BESIDE:
             _beside(plan, check, signal, state, past)
         elif kind is BaselineKind.PEERS and near and past.days(region) >= LEAST_DAYS:
             forecasts.learn(state, past, near, _terms(plan, check, signal, past, "split", "sign"))
-        elif kind is BaselineKind.HISTORY and past.days(region) >= LEAST_DAYS:
+        elif kind is BaselineKind.HISTORY and _known_past(past):
             forecasts.learn(state, past, (), _terms(plan, check, signal, past, "forecast"))
         else:
             continue
         state.base = kind.value
         return state
-    state.learned = f"nothing to compare with: {past.days(region):.1f} of {LEAST_DAYS:g} days of history"
+    state.learned = f"nothing to compare with: {past.days(region) * 24:.1f} h of history, and 2 h are needed"
     return state
 
 
 def reread(plan: Plan, check: CheckSpec, region: str, state: CheckState, sample: Sample) -> None:
     """Throughput without history is a level until the first sample that says how much work arrived."""
-    if state.family != LEVELS or state.base != BaselineKind.BESIDE:
+    if state.family != LEVELS or state.terms:
         return
     if told(plan.signals[check.signal], sample).family != LEVELS:
         anew = cell(plan, check, region, (sample,), ())
-        state.family, state.terms, state.running = anew.family, anew.terms, anew.running
+        state.family, state.base, state.terms, state.running = (
+            anew.family,
+            anew.base,
+            anew.terms,
+            anew.running,
+        )
         state.learned = anew.learned
         state.log_e = state.ruled_out = 0.0
 
@@ -227,6 +247,8 @@ def _noise(state: CheckState, past: Past) -> Noise:
         state.learned = f"over-dispersion {noise.PRIOR_RHO:g} assumed, history has {has}"
         return Noise(rho=noise.PRIOR_RHO, psi=1.0, every=1)
     found = noise.measure(table)
+    if not paired:  # the rows are three blocks apart
+        found = replace(found, every=min(noise.LONGEST, found.every if found.every == 1 else 3 * found.every))
     how = "blocks side by side" if paired else "neighbouring blocks"
     state.learned = f"over-dispersion {found.rho:.3f} of {len(table)} {how}"
     if found.every > 1:
@@ -240,8 +262,8 @@ def _rate_noise(state: CheckState, past: Past) -> Noise:
     """Rare events: only whether they come in clusters, which tempers every bet alike."""
     rows = [cell for cell in past.of(past.region).values() if cell[1] > 0]
     if len(rows) < LEAST_BLOCKS or sum(cell[0] for cell in rows) < LEAST_EVENTS:
-        state.learned = "restarts of different instances are taken as independent: too few to tell"
-        return Noise(rho=0.0, psi=1.0, every=1)
+        state.learned = "events of different instances are taken as independent: too few to tell"
+        return Noise(rho=noise.PRIOR_RHO, psi=1.0, every=1)
     events, exposure = np.array(rows).T
     expected = exposure * events.sum() / exposure.sum()
     grouped = noise.gather(np.stack([events, expected], axis=1), 10 if len(rows) >= 300 else 1)
@@ -250,6 +272,18 @@ def _rate_noise(state: CheckState, past: Past) -> Noise:
     psi = fano if fano > 1 + 1.64 * math.sqrt(2 / len(square)) else 1.0
     state.learned = f"clustering {psi:.2f} of {len(rows)} blocks"
     return Noise(rho=0.0, psi=psi, every=1)
+
+
+def _memory(gaps: Floats) -> int:
+    """Base blocks over which differences of two arms remember themselves: their integrated correlation."""
+    centred = gaps - gaps.mean()
+    total, spread = 1.0, float((centred**2).mean())
+    for lag in range(1, min(noise.LONGEST, len(gaps) // 4)):
+        kept = float((centred[lag:] * centred[:-lag]).mean()) / max(spread, 1e-300)
+        if kept < 2 / math.sqrt(len(gaps)):
+            break
+        total += 2 * kept
+    return min(noise.LONGEST, math.ceil(total) if total > 1 else 1)
 
 
 def _level_terms(state: CheckState, past: Past, terms: Terms) -> Terms:
@@ -264,6 +298,7 @@ def _level_terms(state: CheckState, past: Past, terms: Terms) -> Terms:
         gaps = one - other
         scale = max(1.4826 * float(np.median(np.abs(gaps - np.median(gaps)))), 0.01 if relative else 1e-9)
         margin = LEVEL_MARGIN if relative else 0.1 * float(np.median(np.abs(other)))
+    every = _memory(gaps) if len(table) >= LEAST_BLOCKS and paired else LEVEL_BET
     how = "side by side" if paired else "from block to block"
     state.learned = f"differences of {len(table)} blocks {how}" if len(table) else "no history of the level"
     return Terms(
@@ -273,4 +308,5 @@ def _level_terms(state: CheckState, past: Past, terms: Terms) -> Terms:
         margin=margin,
         scale=scale,
         relative=relative,
+        every=every,
     )

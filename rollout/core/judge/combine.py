@@ -9,7 +9,8 @@ checks and regions: each fires only where one such silence, of independent reque
 probability. Crash loop, success and limit are thresholds without a probability: they are outside the promise.
 
 Two sums are made. In the one that acts, evidence of forecasts counts for a hundredth until they are
-calibrated, and checks that are not critical count for nothing. In the one that holds and pages, both count.
+calibrated, and checks that are not critical, or rises within the tolerance over a region's own past, count
+for nothing. In the one that holds and pages, all count.
 """
 
 import math
@@ -17,13 +18,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from rollout.core.judge import mixture, presence, verdicts
+import numpy as np
+
+from rollout.core.judge import presence, verdicts
 from rollout.core.judge.evidence import RegionEvidence
-from rollout.core.judge.samples import BUCKETS, cell_of
+from rollout.core.judge.samples import BUCKETS, LEVELS, cell_of
 from rollout.core.judge.state import CheckState
 from rollout.core.plan import GAPS, Plan
 from rollout.core.policy import CheckSpec
-from rollout.core.signals import Judgement, Verdict, VerdictKind
+from rollout.core.signals import BaselineKind, Judgement, Verdict, VerdictKind
 
 Cell = tuple[str, str]  # region, cell of a check
 
@@ -137,14 +140,20 @@ _WORST = (VerdictKind.FAIL, VerdictKind.NO_DATA, VerdictKind.UNDECIDED, VerdictK
 def _of_edges(check: CheckSpec, checks: Mapping[str, CheckState], found: list[Verdict]) -> Verdict:
     """The verdict of a distribution is that of its worst edge.
 
-    Its lowest edge, where half of all are slower, cannot double, so it keeps no pass from the others.
+    An edge that half of all are slower than cannot double, so it keeps no pass from the others.
     """
     cells = cells_of(check, checks)
     if checks[cells[0]].edge < 0:
         return found[0]
     named = [replace(said, edge=checks[cell].edge) for cell, said in zip(cells, found, strict=True)]
+    tail = [each for each, cell in zip(named, cells, strict=True) if _can_rise(each, checks[cell])]
     bad = [each for each in named if each.kind in {VerdictKind.FAIL, VerdictKind.NO_DATA}]
-    return min(bad or named[1:] or named, key=lambda each: (_WORST.index(each.kind), -each.log_e))
+    return min(bad or tail or named, key=lambda each: (_WORST.index(each.kind), -each.log_e))
+
+
+def _can_rise(said: Verdict, state: CheckState) -> bool:
+    """Whether so few are slower than an edge that a rise to the tolerance is possible there at all."""
+    return said.baseline is None or said.baseline * float(state.terms["lift"]) < 1
 
 
 def _missed(plan: Plan, region: str, checks: Mapping[str, CheckState]) -> float:
@@ -169,16 +178,34 @@ def _combine(
     log_e = {}
     for region, cell in weights:
         state = states[region][cell]
-        counted = not act or cell_of(cell)[0] in critical
+        counted = not act or (cell_of(cell)[0] in critical and _acts(state))
         log_e[region, cell] = state.log_e - (state.discount if act else state.doubt) if counted else 0.0
-    left = max(0.0, 1 - sum(weights.values()))  # of cells that have not started
-    values = [*log_e.values(), 0.0]
-    total = float(mixture.log_mean(values, [*weights.values(), left]))
+    left = max(0.0, 1 - sum(weights.values()))
+    parts = {cell: log_e[cell] + math.log(weights[cell]) for cell in weights}
+    rest = [math.log(left)] if left > 1e-12 else []  # of cells that have not started
+    total = float(np.logaddexp.reduce([*parts.values(), *rest])) if parts or rest else 0.0
     if total < threshold(plan):
         return total, []
-    parts = {cell: log_e[cell] + math.log(weights[cell]) for cell in weights}
     least = min(max(parts.values()) + math.log(BLAMED), threshold(plan))  # enough alone is never hidden
     return total, sorted((cell for cell in parts if parts[cell] >= least), key=lambda cell: -parts[cell])
+
+
+def _acts(state: CheckState) -> bool:
+    """Whether evidence may act at all: of a region's own past only when the rise is beyond the tolerance.
+
+    Its forecast is the weakest comparison: the week, the season or a campaign move it by less than that.
+    """
+    if state.base != BaselineKind.HISTORY:
+        return True
+    x1, n1, x0, n0 = state.rise
+    if n1 <= 0 or n0 <= 0:
+        return False
+    falls, lift = bool(state.terms["tests"][0]["falls"]), float(state.terms["lift"])
+    if state.family == LEVELS:
+        gap, usual = x1 / n1 - x0 / n0, abs(x0 / n0)
+        reach = math.log(lift) if state.terms["relative"] else usual * (1 - 1 / lift if falls else lift - 1)
+        return abs(gap) >= reach
+    return x1 * n0 >= lift * x0 * n1 or (falls and x1 * n0 * lift <= x0 * n1)
 
 
 def _suspected(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from rollout.core.judge.state import readable
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionEvidence:
@@ -27,6 +29,11 @@ class RegionEvidence:
     seen: int = 0
     peers: tuple[str, ...] = ()
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def of_this_form(evidence: RegionEvidence) -> bool:
+    """Whether stored evidence can be gone on with; of another release of this program it is begun anew."""
+    return all(readable(raw) for raw in evidence.checks.values())
 
 
 def without_peers(evidence: RegionEvidence, names: Collection[str]) -> RegionEvidence:

@@ -1,9 +1,9 @@
 """Comparisons that are forecasts: peers as a ratio by time of day, and the region's own past.
 
-A forecast is tried on each day of history in turn, fitted on the others, as a placebo release: how far it was
-off is its margin, and the strongest evidence of harm that the tests found there, where there was none, does
-not count later (`doubt`). Until 300 such days were clean, 3/n, a forecast acts by itself only on evidence a
-hundred times stronger (`discount`).
+A forecast is tried on each day of history in turn, fitted on those before, as a placebo release: how far it
+was off is its margin, and the strongest evidence of harm that the tests found there, where there was none,
+does not count later (`doubt`). Until 300 such days were clean, 3/n, a forecast acts by itself only on
+evidence a hundred times stronger (`discount`).
 """
 
 import math
@@ -52,15 +52,16 @@ def learn(state: CheckState, past: Past, peers: Sequence[str], terms: Terms) -> 
     blocks = np.array(sorted(known), dtype=np.int64)
     times: Floats = ((blocks + 1) * past.length).astype(np.float64)
     days = np.floor((times - times[0]) / DAY).astype(np.int64)
-    if days[-1] == 0:  # one day alone: its second half is tried
+    short = bool(days[-1] == 0)
+    if short:  # less than a day: its second half is tried, and nothing is known of the day's shape
         days = (np.arange(len(times)) >= len(times) // 2).astype(np.int64)
     state.days = past.days(past.region)
     data = _Data(past, others, blocks, times, hours_of_day(times, past.zone), days)
     learned, tried = _levels(state, data, terms) if past.family == LEVELS else _counts(state, data, terms)
-    unseen = _unseen_kind_of_day(data, terms.horizon * past.length)
+    unseen = "whole day" if short else _unseen_kind_of_day(data, terms.horizon * past.length)
     if unseen:
         learned = replace(learned, margin=_tolerated(learned, data))
-    placebo = _placebo(learned, tried, days)
+    placebo = _placebo(learned, tried, days[data.tried])
     state.doubt = max(0.0, placebo)
     clean = state.days >= CLEAN_DAYS and placebo <= 0
     state.discount = state.doubt + (NEVER if unseen else 0.0 if clean else UNCALIBRATED)
@@ -73,7 +74,7 @@ def learn(state: CheckState, past: Past, peers: Sequence[str], terms: Terms) -> 
     )
     if unseen:
         state.learned += (
-            f"; history has no {unseen}: it never acts alone, and rises within the tolerance pass"
+            f"; history has no {unseen}: it never acts alone, and only beyond the tolerance holds"
         )
 
 
@@ -107,10 +108,16 @@ class _Data:
     hours: Floats
     days: NDArray[np.int64]
 
-    def folds(self) -> Iterator[NDArray[np.bool_]]:
-        """Which blocks are tried, one day after the other; the rest is fitted."""
-        for day in np.unique(self.days):
-            yield self.days == day
+    def folds(self) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+        """Which blocks are tried, one day after the other, and which were before and are fitted."""
+        for day in np.unique(self.days)[1:]:
+            yield self.days == day, self.days < day
+
+    @property
+    def tried(self) -> NDArray[np.bool_]:
+        """All that is tried: every day but the first."""
+        later: NDArray[np.bool_] = self.days > self.days[0]
+        return later
 
     def column(self, cells: Mapping[int, list[float]]) -> Floats:
         """Events and exposure of one side, [blocks, 2]."""
@@ -146,11 +153,13 @@ def _placebo(terms: Terms, tried: Floats, days: NDArray[np.int64]) -> float:
 
 def _counts(state: CheckState, data: _Data, terms: Terms) -> tuple[Terms, Floats]:
     rows = np.zeros((len(data.blocks), WIDTH))
-    for late in data.folds():
-        rows[late] = _compared(data, ~late)[late]
+    for late, before in data.folds():
+        rows[late] = _compared(data, before)[late]
+    rows = rows[data.tried]
     exposed = rows[(rows[:, 1] > 0) & (rows[:, 3] > 0)]
     rho = noise.overdispersion(exposed[:, :4]) if data.others else _forecast_rho(exposed)
-    margin = baseline.ratio_margin(_hourly_error(exposed, data.past.length))
+    error = _hourly_error(exposed, data.past.length, known=not data.others)
+    margin = baseline.ratio_margin(error if data.others else 2 * error)
     state.profiles = _profiles(data, np.ones(len(data.blocks), dtype=bool))
     return replace(terms, margin=margin, rho=rho, psi=1.0, every=BET), rows
 
@@ -182,14 +191,17 @@ def _compared(data: _Data, fit: NDArray[np.bool_]) -> Floats:
     return rows
 
 
-def _hourly_error(rows: Floats, length: float) -> float:
-    """Standard deviation of log ratios of hours to their forecast, less what chance alone makes of it."""
+def _hourly_error(rows: Floats, length: float, *, known: bool) -> float:
+    """Standard deviation of log ratios of hours to their forecast, less what chance alone makes of it.
+
+    `known`: what is compared with is a forecast, and no count with a chance of its own.
+    """
     grouped = noise.gather(rows, max(1, round(HOUR / length)))
     if not len(grouped):
         return 0.0
     x1, n1, x0, n0 = grouped.T[:4]
     gaps = np.log((x1 + 0.5) / n1) - np.log((x0 + 0.5) / n0)
-    chance = float((1 / (x1 + 0.5) + 1 / (x0 + 0.5)).mean())
+    chance = float((1 / (x1 + 0.5) + (0 if known else 1) / (x0 + 0.5)).mean())
     return math.sqrt(max(0.0, float((gaps**2).mean()) - chance))
 
 
@@ -215,11 +227,14 @@ def _levels(state: CheckState, data: _Data, terms: Terms) -> tuple[Terms, Floats
     own = data.own()
     raw = own[:, 0] / own[:, 1]
     relative = bool((raw > 0).all())
-    gaps = (np.log(raw) if relative else raw) - _reference(data, relative)
+    levels = np.log(raw) if relative else raw
+    beside = {peer: _peer_levels(data, cells, relative) for peer, cells in data.others.items()}
+    gaps = levels - _reference(levels, list(beside.values()))
     errors, recent = np.zeros(len(gaps)), np.zeros(len(gaps))
-    for late in data.folds():
-        errors[late] = gaps[late] - _forecast(data.hours, gaps, ~late, late)
-        recent[late] = errors[late] - _today(data, gaps, late)
+    for late, before in data.folds():
+        errors[late] = gaps[late] - _forecast(data.hours, gaps, before, late)
+        recent[late] = errors[late] - _today(data, gaps, late, before)
+    errors, recent = errors[data.tried], recent[data.tried]
     carried = np.abs(recent).mean() < np.abs(errors).mean()
     tried = recent if carried else errors
     size = max(1, round(HOUR / data.past.length))
@@ -227,10 +242,13 @@ def _levels(state: CheckState, data: _Data, terms: Terms) -> tuple[Terms, Floats
     inside = tried[: len(means) * size] - np.repeat(means, size) if size > 1 else tried
     floor = 0.01 if relative else max(1e-9, 0.01 * float(np.median(np.abs(raw))))
     everything = np.ones(len(gaps), dtype=bool)
-    whole = float(np.median(gaps)) + level_profile(data.hours, gaps)
     last = data.times > data.times[-1] - baseline.RECENT
     drift = float(np.median((gaps - _forecast(data.hours, gaps, everything, everything))[last]))
-    state.profiles = {"history": (whole + (drift if carried else 0.0)).tolist()}
+    sides = {peer: levels - each for peer, each in beside.items()} or {"history": levels}
+    state.profiles = {
+        name: (_profile(data.hours, side) + (drift if carried else 0.0)).tolist()
+        for name, side in sides.items()
+    }
     learned = replace(
         terms,
         margin=max(float(np.quantile(np.abs(means), WORST)), floor),
@@ -249,24 +267,38 @@ def _forecast(hours: Floats, gaps: Floats, fit: NDArray[np.bool_], late: NDArray
     return at_hours(usual, hours[late])
 
 
-def _today(data: _Data, gaps: Floats, late: NDArray[np.bool_]) -> float:
+def _today(data: _Data, gaps: Floats, late: NDArray[np.bool_], fit: NDArray[np.bool_]) -> float:
     """How far the hours before a tried day were off its forecast; 0 where there are none."""
     begin = data.times[late][0]
     before = (data.times < begin) & (data.times >= begin - baseline.RECENT)
     if not before.any():
         return 0.0
-    return float(np.median(gaps[before] - _forecast(data.hours, gaps, ~late & ~before, before)))
+    return float(np.median(gaps[before] - _forecast(data.hours, gaps, fit, before)))
 
 
-def _reference(data: _Data, relative: bool) -> Floats:
-    """The mean level of the peers, in the same unit; 0 without peers."""
-    if not data.others:
-        return np.zeros(len(data.blocks))
-    rows = []
-    for block in data.blocks.tolist():
-        seen = [cells[block][0] / cells[block][1] for cells in data.others.values() if block in cells]
-        rows.append(float(np.mean(np.log(np.maximum(seen, 1e-12)) if relative else seen)))
-    return np.array(rows)
+def _profile(hours: Floats, side: Floats) -> Floats:
+    """The level, or the distance to a peer's, by hour of day; where a peer was silent it says nothing."""
+    told = np.isfinite(side)
+    found: Floats = float(np.median(side[told])) + level_profile(hours[told], side[told])
+    return found
+
+
+def _peer_levels(data: _Data, cells: Mapping[int, list[float]], relative: bool) -> Floats:
+    """A peer's levels in the same unit; nan where it was silent."""
+    column = data.column(cells)
+    told = column[:, 1] > 0
+    raw = np.where(told, column[:, 0] / np.where(told, column[:, 1], 1.0), np.nan)
+    levels: Floats = np.log(np.maximum(raw, 1e-12)) if relative else raw
+    return levels
+
+
+def _reference(levels: Floats, peers: Sequence[Floats]) -> Floats:
+    """The mean of the peers that are there, each moved to where this region usually is; 0 without peers."""
+    if not peers:
+        return np.zeros(len(levels))
+    moved = np.stack([each + np.nanmedian(levels - each) for each in peers])
+    mean: Floats = np.nanmean(moved, axis=0)
+    return mean
 
 
 def peers_stream(

@@ -12,6 +12,9 @@ from rollout.core.plan import Plan
 from rollout.core.policy import CheckSpec
 from rollout.core.signals import BaselineKind, SignalKind
 
+SPOTLESS = 30_000
+"""Requests without one failure that are a pass by themselves: less than 1 in 10,000 fail (at 95 %), and so
+few are no harm, whatever the baseline shows."""
 UNSEEN = 3.0  # events that a rate may still hide when none was seen (95 %)
 UNITS = {SignalKind.RATE: "candidate instance-hours"}
 MEDIAN = 0.75
@@ -55,6 +58,8 @@ def exposure(plan: Plan, kind: SignalKind, state: CheckState, enough: float) -> 
     more = MEDIAN * max(0.0, enough - state.ruled_out) / told
     if kind in {SignalKind.RATIO, SignalKind.DISTRIBUTION}:
         more = max(more, plan.judging.min_requests - n1)
+        if state.bake[0] <= 0:
+            more = min(more, SPOTLESS - n1)
     return more
 
 

@@ -42,8 +42,8 @@ class Past:
         return {version: blocks for (where, version), blocks in self.cells.items() if where == self.region}
 
     def days(self, region: str) -> float:
-        """How many days of base blocks there are."""
-        return len(self.of(region)) * self.length / DAY
+        """How many days of base blocks with exposure there are."""
+        return sum(cell[1] > 0 for cell in self.of(region).values()) * self.length / DAY
 
 
 def gathered(plan: Plan, check: CheckSpec, region: str, samples: Sequence[Sample], edge: float) -> Past:

@@ -68,7 +68,7 @@ def absence(
 ) -> Absence | None:
     """What is missing of one check, if anything. `own` are the missed requests of this very check."""
     old, judged_from = plan.max_age(check), evidence.judged_from.timestamp()
-    if state.base in {BaselineKind.PEERS, BaselineKind.HISTORY}:
+    if state.base != BaselineKind.BESIDE and state.family != BUCKETS:
         return _unheard(evidence, state, judged_from, now, old)
     heard = {arm: _known(state.newest.get(arm), now + old) for arm in (CANDIDATE, BASELINE)}
     since = {arm: judged_from if time is None else max(time, judged_from) for arm, time in heard.items()}
@@ -84,7 +84,9 @@ def absence(
         return Absence(note=note, since=since[BASELINE])
     if lost[CANDIDATE]:
         note = "the candidate reports nothing while the baseline does"
-        return _silent(plan, note, since[CANDIDATE], now, silence)
+        # silent only while the baseline is heard: an outage seldom cuts both off in the same interval
+        heard_until = max(heard[BASELINE] or judged_from, since[CANDIDATE])
+        return _silent(plan, note, since[CANDIDATE], heard_until, silence)
     served = judged_from if state.active is None else max(state.active, judged_from)
     if now - served <= old or own < MISSED:
         return None
@@ -99,7 +101,7 @@ def _unheard(
     own = max(_known(state.newest.get(CANDIDATE), now + old) or judged_from, judged_from)
     if now - own > old:
         return Absence(note="the candidate reports nothing", since=own)
-    if state.base == BaselineKind.HISTORY:
+    if state.base != BaselineKind.PEERS:
         return None
     if not evidence.peers:
         return Absence(note="no region is left that still runs the version before", since=judged_from)

@@ -68,9 +68,9 @@ class Terms:
         return self.tests[0].family
 
     @property
-    def falls(self) -> bool:
-        """Whether harm is a fall."""
-        return self.tests[0].falls
+    def sides(self) -> tuple[bool, ...]:
+        """On which sides harm is: False for a rise, True for a fall."""
+        return tuple(dict.fromkeys(test.falls for test in self.tests))
 
 
 @dataclass(slots=True)
@@ -112,13 +112,16 @@ def begin(terms: Terms, streams: tuple[int, ...] = (), pool: Any = (0.0, 0.0)) -
         part=zeros,
         ever=zeros.copy(),
         pool=np.broadcast_to(np.asarray(pool, dtype=np.float64), (*streams, 2)).copy(),
-        ruled=np.zeros(streams),
-        rule_logs=np.zeros((*streams, len(counts.SHIFTS))),
+        ruled=np.zeros((*streams, len(terms.sides))),
+        rule_logs=np.zeros((*streams, len(terms.sides), len(counts.SHIFTS))),
     )
 
 
-def forget_passes(running: Running) -> None:
-    """What spoke for a pass starts anew; evidence of harm stays."""
+def forget_passes(terms: Terms, running: Running) -> None:
+    """What spoke for a pass starts anew; evidence of harm stays, and the open bet is closed for it."""
+    open_ = running.filled > 0
+    if np.any(open_):
+        _close(terms, running, open_)
     running.ruled = np.zeros_like(running.ruled)
     running.rule_logs = np.zeros_like(running.rule_logs)
 
@@ -227,11 +230,13 @@ def _arms(terms: Terms, part: Floats, *, falls: bool) -> tuple[Floats, Floats, F
     return x1, n1 * terms.margin, x0, n0
 
 
-def _known(terms: Terms, ever: Floats, falls: bool) -> tuple[Floats, Floats, Floats, Floats]:
+def _known(
+    terms: Terms, ever: Floats, falls: bool, surely: bool = False
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Events and exposure of the candidate, and of the baseline with its history.
 
     History is left out once the baseline beside is further on the side of harm than history lets expect: what
-    both share is no harm of the candidate's.
+    both share is no harm of the candidate's. For a pass it is left out on either side (`surely`).
     """
     events, exposure = (
         np.asarray(terms.known[0], dtype=np.float64),
@@ -239,6 +244,7 @@ def _known(terms: Terms, ever: Floats, falls: bool) -> tuple[Floats, Floats, Flo
     )
     due = ever[..., N0] * events / np.maximum(exposure, 1e-300)
     beyond = (due - ever[..., X0]) if falls else (ever[..., X0] - due)
+    beyond = np.abs(beyond) if surely else beyond
     believed = beyond <= SURELY * np.sqrt(due) + 0.5
     return (
         ever[..., X1],
@@ -262,61 +268,61 @@ def _shift(terms: Terms, part: Floats, falls: bool) -> Floats:
 
 
 def ruled_out(terms: Terms, running: Running) -> Floats:
-    """Nats against harm of the tolerance, of closed bets and the open one."""
+    """Nats against harm of the tolerance, of closed bets and the open one; the least of its sides."""
     if terms.family in LEVELS:
-        return _rule_levels(running.rule_logs)
-    open_ = running.filled > 0
+        least: Floats = mixture.log_mean(running.rule_logs, counts.SHIFT_WEIGHTS).min(axis=-1)
+        return least
+    open_ = (running.filled > 0)[..., None]
     fresh = np.where(open_, np.minimum(_rule_out(terms, running), counts.CAP), 0.0)
-    return np.minimum(running.ruled + fresh, counts.RULED_OUT_MOST)
+    lowest: Floats = np.minimum(running.ruled + fresh, counts.RULED_OUT_MOST).min(axis=-1)
+    return lowest
 
 
 def _close_pass(terms: Terms, running: Running, full: Any) -> None:
     if terms.family in LEVELS:
         kept = np.clip(running.rule_logs + _rule_shift(terms, running.part), -mixture.FAR, mixture.FAR)
-        above = np.maximum(_rule_levels(kept) - counts.RULED_OUT_MOST, 0.0)
-        running.rule_logs = np.where(full[..., None], kept - above[..., None], running.rule_logs)
+        above = np.maximum(mixture.log_mean(kept, counts.SHIFT_WEIGHTS) - counts.RULED_OUT_MOST, 0.0)
+        running.rule_logs = np.where(full[..., None, None], kept - above[..., None], running.rule_logs)
         return
     total = running.ruled + np.minimum(_rule_out(terms, running), counts.CAP)
     kept = np.clip(total, -mixture.FAR, counts.RULED_OUT_MOST)
-    running.ruled = np.where(full, kept, running.ruled)
-
-
-def _rule_levels(logs: Floats) -> Floats:
-    return mixture.log_mean(logs, counts.SHIFT_WEIGHTS)
+    running.ruled = np.where(full[..., None], kept, running.ruled)
 
 
 def _rule_shift(terms: Terms, part: Floats) -> Floats:
-    """Log factors of "the level is below that of harm"."""
+    """Log factors of "the level is on the good side of harm", [..., sides, bets]."""
     told = (part[..., N1] > 0) & (part[..., N0] > 0)
-    n0 = np.where(told, part[..., N0], 1.0)
-    usual = part[..., X0] / n0
-    reach = (
-        math.log(terms.lift)
-        if terms.relative
-        else np.abs(usual) * (1 - 1 / terms.lift if terms.falls else terms.lift - 1)
-    )
-    shift = _shift(terms, part, terms.falls) + (2 * terms.margin - reach) / terms.scale
-    logs: Floats = np.where(told[..., None], counts.shift_logs(-shift), 0.0)
-    return logs
+    usual = np.abs(part[..., X0] / np.where(told, part[..., N0], 1.0))
+    found = []
+    for falls in terms.sides:
+        away = usual * (1 - 1 / terms.lift if falls else terms.lift - 1)
+        reach = math.log(terms.lift) if terms.relative else away
+        shift = _shift(terms, part, falls) + (2 * terms.margin - reach) / terms.scale
+        found.append(np.where(told[..., None], counts.shift_logs(-shift), 0.0))
+    return np.stack(found, axis=-2)
 
 
 def _rule_out(terms: Terms, running: Running) -> Floats:
-    """Log factor of the open bet for "no harm" against harm of the tolerance."""
+    """Log factors of the open bet for "no harm" against harm of the tolerance, [..., sides]."""
+    return np.stack([_rule_out_side(terms, running, falls) for falls in terms.sides], axis=-1)
+
+
+def _rule_out_side(terms: Terms, running: Running, falls: bool) -> Floats:
     part, lift = running.part, terms.lift
     if terms.family == "forecast":
         expected = part[..., EXPECTED]
         tempered = counts.tempering(expected, terms.rho, terms.psi)
-        times = terms.margin / lift if terms.falls else lift / terms.margin
-        expected = expected * (terms.margin if terms.falls else 1 / terms.margin)
+        beyond = np.maximum(lift / terms.margin, 1.0)  # drift as large as the tolerance: nothing is ruled out
+        expected = expected * (terms.margin if falls else 1 / terms.margin)
+        times = 1 / beyond if falls else beyond
         return rates.forecast_rule_out_logs(part[..., X1], expected, times, tempered)
     if terms.family == "joint":
-        times = 1 / lift if terms.falls else lift
-        before, after = (
-            _known(terms, running.ever, terms.falls),
-            _known(terms, running.ever + part, terms.falls),
-        )
+        times = 1 / lift if falls else lift
+        both = {"falls": falls, "surely": True}
+        before, after = _known(terms, running.ever, **both), _known(terms, running.ever + part, **both)
         rise = rates.joint_rule_out_logs(*after, times) - rates.joint_rule_out_logs(*before, times)
         lowered: Floats = rise / terms.psi
         return lowered
-    x1, n1, x0, n0 = _arms(terms, part, falls=terms.falls)
-    return counts.rule_out_logs(x1, n1 / terms.margin**2, x0, n0, lift, _temper(terms, running))
+    x1, n1, x0, n0 = _arms(terms, part, falls=falls)
+    beyond = np.maximum(lift / np.asarray(terms.margin), 1.0)
+    return counts.rule_out_logs(x1, n1 / terms.margin, x0, n0, beyond, _temper(terms, running))

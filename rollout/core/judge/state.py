@@ -104,6 +104,11 @@ class CheckState:
 _NAMES = tuple(each.name for each in fields(CheckState))
 
 
+def readable(raw: dict[str, Any]) -> bool:
+    """Whether a stored state is of this form, and not of one before."""
+    return set(raw) == set(_NAMES)
+
+
 def _copy(value: Any) -> Any:
     if isinstance(value, list):
         return value.copy()

@@ -124,11 +124,15 @@ class _Taker:
     def _settle(self, check: CheckSpec, waiting: CheckState, edge: float, sample: Sample) -> None:
         """Collect the baseline's buckets until they say where the edges of a distribution are."""
         evidence = self._evidence
-        if sample.version != evidence.baseline or sample.region != evidence.region:
+        if sample.region != evidence.region or sample.time <= evidence.started_at:
             return
-        if not usable(SignalKind.DISTRIBUTION, sample) or sample.time <= evidence.started_at:
+        if not usable(SignalKind.DISTRIBUTION, sample):
             return
         time = sample.time.timestamp()
+        if sample.version == evidence.candidate:
+            waiting.newest[CANDIDATE] = waiting.active = max(time, waiting.active or time)
+        if sample.version != evidence.baseline:
+            return
         if time > waiting.newest.get(BASELINE, time):  # all buckets of the intervals before are in
             self._states |= calibrate.settled(self._plan, check, evidence.region, waiting)
         if waiting.family == "buckets":

@@ -4,12 +4,12 @@ import math
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from rollout.core.judge import needs as needs_
 from rollout.core.judge.calibrate import tolerance
 from rollout.core.judge.counts import tempering
 from rollout.core.judge.evidence import RegionEvidence
 from rollout.core.judge.guards import Fired, fired
 from rollout.core.judge.intervals import ratio_interval
-from rollout.core.judge.needs import needs
 from rollout.core.judge.presence import Absence, Silence, absence, expected
 from rollout.core.judge.samples import COUNTS, LEVELS
 from rollout.core.judge.state import BASELINE, CANDIDATE, CheckState
@@ -58,12 +58,14 @@ def verdict(
         known = replace(known, note=_joined(waits, known.note))
     if _current(evidence, state) and passed(plan, kind, state):
         return replace(known, kind=VerdictKind.PASS)
-    return replace(known, needs=needs(plan, check, kind, state, ENOUGH))
+    return replace(known, needs=needs_.needs(plan, check, kind, state, ENOUGH))
 
 
 def passed(plan: Plan, kind: SignalKind, state: CheckState) -> bool:
     """Whether harm of the tolerance is ruled out, on enough requests, with nothing that speaks for harm."""
     enough = kind not in COUNTED or state.bake[1] >= plan.judging.min_requests
+    if kind in COUNTED and state.bake[0] <= 0 and state.bake[1] >= needs_.SPOTLESS:
+        return state.log_e < ENOUGH
     return enough and state.ruled_out >= ENOUGH and state.log_e < ENOUGH
 
 
@@ -198,7 +200,7 @@ def _guarded(known: Verdict, stopped: Fired) -> Verdict:
 def failed(known: Verdict, state: CheckState, lift: float) -> Verdict:
     """Numbers of the time since the rise began, where the whole would dilute them."""
     since = state.rise[1] > 0 and state.rise[3] > 0
-    sums = state.rise if since and state.family == COUNTS else state.totals
+    sums = _shown(state) if since else state.totals
     both = _with_history(state, sums)
     value, baseline = _rate(both, CANDIDATE), _rate(both, BASELINE)
     interval = _interval(state, sums, looks=max(1, state.blocks))
@@ -215,6 +217,14 @@ def failed(known: Verdict, state: CheckState, lift: float) -> Verdict:
         since=_at(state.low_at),
         note=_joined("value and baseline are those since the rise began", known.note),
     )
+
+
+def _shown(state: CheckState) -> list[float]:
+    """The sums since the rise began; levels that were compared as logarithms are levels again."""
+    if state.family != LEVELS or not state.terms["relative"]:
+        return state.rise
+    own, blocks, usual, beside = state.rise
+    return [math.exp(own / blocks), 1.0, math.exp(usual / beside), 1.0]
 
 
 def _absent(known: Verdict, check: CheckSpec, missing: Absence) -> Verdict:
