@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.core.judge import begin, hold_off, judge, update
+from rollout.core.judge import begin, hold_off, judge, of_this_form, update
 from rollout.core.judge.samples import block_of
 from rollout.core.signals import VerdictKind
 
@@ -168,3 +168,9 @@ def test_update_does_not_change_the_evidence_that_it_was_given():
     before = json.dumps(evidence.checks)
     fed(PLAN, evidence, steady(5, (9.0, 600.0), (3.0, 600.0), first=5))
     assert json.dumps(evidence.checks) == before
+
+
+def test_evidence_that_an_older_program_stored_is_told_from_what_can_be_gone_on_with():
+    evidence = begun(PLAN)
+    assert of_this_form(evidence)
+    assert not of_this_form(replace(evidence, checks={"errors": {"phi": 1.0, "logs": {}}}))

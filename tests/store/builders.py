@@ -1,12 +1,12 @@
 """Sample nouns for tests: a rollout of mail-sender over R3, R1 and R2, and what goes with it."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rollout.core.actions import Action, ActionRecord
 from rollout.core.judge.evidence import RegionEvidence
+from rollout.core.judge.state import CheckState
 from rollout.core.model import (
     Intent,
     IntentKind,
@@ -145,12 +145,7 @@ def obligation(obligation_id: str = "ob_1", **more: Any) -> Obligation:
 
 def evidence(name: str = "R3", seen: int = 7) -> RegionEvidence:
     """Four checks with the numbers that a judge keeps; one of them is infinite."""
-    numbers: Mapping[str, Any] = {
-        "log_e": 1.25,
-        "blocks": 12,
-        "sums": [0.5, 3.0, 8.25],
-        "floor": float("-inf"),
-    }
+    numbers = CheckState(log_e=1.25, blocks=12, sums=[0.5, 3.0, 8.25, 0.0, 0.1], low=float("-inf")).dump()
     return RegionEvidence(
         region=name,
         candidate="2.5.0",

@@ -129,6 +129,14 @@ async def test_obligations_and_evidence_are_replaced_by_their_keys(store: SqlSto
     assert case.evidence == {"R3": evidence(seen=99), "R1": evidence("R1")}
 
 
+async def test_evidence_of_an_older_program_is_left_out_so_that_it_is_begun_anew(store: SqlStore) -> None:
+    found = await added(store)
+    old = replace(evidence(), checks={"errors": {"phi": 1.5, "logs": {"split": [0.1]}}})
+    await store.commit(Change(rollout=found, evidence={"R3": old, "R1": evidence("R1")}))
+    case = await store.case("ro_01")
+    assert case.evidence == {"R1": evidence("R1")}
+
+
 async def test_a_region_of_a_service_is_claimed_by_one_rollout(store: SqlStore) -> None:
     await store.commit(Change(rollout=await added(store), claim=("R3", "R1")))
     second = await added(store, "ro_02")
