@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from rollout.core.judge import tolerance
 from rollout.core.judge.baseline import LEAST_MARGIN
-from rollout.core.judge.calibrate import LEAST_DAYS
+from rollout.core.judge.calibrate import LEAST_DAYS, LEAST_PAST_S
 from rollout.core.judge.reach import ENOUGH, Compared, Level, Stream
 from rollout.core.plan import Plan, SetWeight
 from rollout.core.policy import Bake, CheckSpec
@@ -132,8 +132,12 @@ class _Look:
     def _baseline(self) -> BaselineKind | None:
         """The best kind of baseline that there is something of."""
         kinds = self.plan.baselines(self.region, self.check)
-        there = (kind for kind in kinds if kind is BaselineKind.BESIDE or self.here.days >= LEAST_DAYS)
-        return next(there, None)
+        least = {
+            BaselineKind.BESIDE: 0.0,
+            BaselineKind.PEERS: LEAST_DAYS,
+            BaselineKind.HISTORY: LEAST_PAST_S / 86400,
+        }
+        return next((kind for kind in kinds if self.here.days >= least[kind]), None)
 
     def _against(self, kind: BaselineKind | None, pace: float) -> Compared | None:
         """`pace` is the exposure a second of the whole region."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rollout.core import reason as say
 from rollout.core.errors import Problem
-from rollout.core.judge.calibrate import LEAST_DAYS
+from rollout.core.judge.calibrate import LEAST_PAST_S
 from rollout.core.plan import Plan, PlanStep, SetWeight, segments
 from rollout.core.policy import Bake, CheckSpec, Policy
 from rollout.core.signals import BaselineKind, Direction, Signal, SignalKind
@@ -78,7 +78,8 @@ def _sees(plan: Plan, look: Outlook, signal: Signal) -> str:
     if look.rate <= 0:
         return _never(look, signal)
     if not look.known:
-        return f"nothing to compare with before there is {LEAST_DAYS:g} day of history; only guards act"
+        least = say.span(LEAST_PAST_S)
+        return f"nothing to compare with before there are {least} of history; only guards act, and it holds"
     if look.rise >= NOTHING:
         return (
             f"cannot be judged in {say.span(look.bake_s)} {_carried(look, signal)}{_beside(plan, look)} "

@@ -184,7 +184,7 @@ def test_without_a_holdback_a_region_is_seen_against_its_peers_and_the_last_agai
 
 def test_without_a_holdback_and_without_history_there_is_nothing_to_compare_with() -> None:
     plan, _ = made(**NO_HOLDBACK)
-    assert "nothing to compare with before there is 1 day" in said(
+    assert "nothing to compare with before there are 2 h of history" in said(
         plan, everywhere(minutes("errors", 6, 600)), 100
     )
 

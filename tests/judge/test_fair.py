@@ -5,6 +5,7 @@ which E was ever 20 or more, which may be 1/20 (Ville). Both within sampling err
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from hypothesis import strategies as st
 
 from rollout.core.judge import forecasts, mixture, sequential, streams
 from rollout.core.judge.baseline import at_hours, hours_of_day
+from rollout.core.judge.forecasts import learn
+from rollout.core.judge.mixture import Floats
 from rollout.core.judge.past import Past
+from rollout.core.judge.samples import COUNTS
 from rollout.core.judge.sequential import WIDTH, Terms
 from rollout.core.judge.state import CheckState, load_terms
 
@@ -201,7 +205,7 @@ def daily(rng: np.random.Generator, mean: float, shape: float) -> np.ndarray:
 
 def of_peers(rng: np.random.Generator) -> tuple[Terms, np.ndarray]:
     own, *peers = (daily(rng, 0.02, 0.6) for _ in range(3))
-    return forecasts.peers_stream(
+    return peers_stream(
         own,
         peers,
         history=DAYS * DAY,
@@ -263,3 +267,38 @@ def test_the_mean_over_cells_keeps_its_budget_whatever_their_dependence():
     cells = [streams.replay_streams(terms("split"), each).log_e for each in (blocks, other)]
     logs = mixture.log_mean(np.stack([*cells, np.zeros_like(cells[0])], axis=-1), np.array([0.5, 0.3, 0.2]))
     assert (logs.max(axis=1) >= math.log(20)).mean() <= 0.05 + SIGMAS * math.sqrt(0.05 / STREAMS)
+
+
+def peers_stream(
+    own: Floats,
+    peers: Sequence[Floats],
+    *,
+    history: int,
+    first: float,
+    length: float,
+    zone: str,
+    terms: Terms,
+) -> tuple[Terms, Floats]:
+    """One region against its peers as arrays: for benchmarks. Learned from the first `history` blocks.
+
+    `own` and each of `peers` have shape [blocks, 2] (events, exposure); `first` is the epoch second at which
+    the first block ends. Returns the settled terms and the blocks after history, [blocks, WIDTH].
+    """
+    numbers = range(round(first / length) - 1, round(first / length) - 1 + len(own))
+    names = [f"peer {place}" for place in range(len(peers))]
+    columns = {("own", "good"): own} | {(name, "good"): each for name, each in zip(names, peers, strict=True)}
+    cells = {
+        place: dict(zip(numbers[:history], column[:history].tolist(), strict=True))
+        for place, column in columns.items()
+    }
+    state = CheckState()
+    past = Past(region="own", zone=zone, length=length, family=COUNTS, cells=cells)
+    learn(state, past, names, terms)
+    after = np.arange(history, len(own), dtype=np.float64)
+    hours = hours_of_day(first + length * after, zone)
+    rows = np.zeros((len(own) - history, WIDTH))
+    rows[:, :2] = own[history:]
+    for name, each in zip(names, peers, strict=True):
+        rows[:, 2] += each[history:, 0]
+        rows[:, 3] += each[history:, 1] / at_hours(state.profiles[name], hours)
+    return load_terms(state.terms), rows

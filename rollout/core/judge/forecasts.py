@@ -26,9 +26,9 @@ from rollout.core.judge.baseline import (
 )
 from rollout.core.judge.mixture import Floats
 from rollout.core.judge.past import Past
-from rollout.core.judge.samples import COUNTS, LEVELS
+from rollout.core.judge.samples import LEVELS
 from rollout.core.judge.sequential import WIDTH, Terms
-from rollout.core.judge.state import CheckState, dump_running, dump_terms, load_terms
+from rollout.core.judge.state import CheckState, dump_running, dump_terms
 
 UNCALIBRATED = math.log(100)
 NEVER = 2 * mixture.FAR  # more than any evidence: it holds and pages, and never acts alone
@@ -299,38 +299,3 @@ def _reference(levels: Floats, peers: Sequence[Floats]) -> Floats:
     moved = np.stack([each + np.nanmedian(levels - each) for each in peers])
     mean: Floats = np.nanmean(moved, axis=0)
     return mean
-
-
-def peers_stream(
-    own: Floats,
-    peers: Sequence[Floats],
-    *,
-    history: int,
-    first: float,
-    length: float,
-    zone: str,
-    terms: Terms,
-) -> tuple[Terms, Floats]:
-    """One region against its peers as arrays: for benchmarks. Learned from the first `history` blocks.
-
-    `own` and each of `peers` have shape [blocks, 2] (events, exposure); `first` is the epoch second at which
-    the first block ends. Returns the settled terms and the blocks after history, [blocks, WIDTH].
-    """
-    numbers = range(round(first / length) - 1, round(first / length) - 1 + len(own))
-    names = [f"peer {place}" for place in range(len(peers))]
-    columns = {("own", "good"): own} | {(name, "good"): each for name, each in zip(names, peers, strict=True)}
-    cells = {
-        place: dict(zip(numbers[:history], column[:history].tolist(), strict=True))
-        for place, column in columns.items()
-    }
-    state = CheckState()
-    past = Past(region="own", zone=zone, length=length, family=COUNTS, cells=cells)
-    learn(state, past, names, terms)
-    after = np.arange(history, len(own), dtype=np.float64)
-    hours = hours_of_day(first + length * after, zone)
-    rows = np.zeros((len(own) - history, WIDTH))
-    rows[:, :2] = own[history:]
-    for name, each in zip(names, peers, strict=True):
-        rows[:, 2] += each[history:, 0]
-        rows[:, 3] += each[history:, 1] / at_hours(state.profiles[name], hours)
-    return load_terms(state.terms), rows
