@@ -3,20 +3,19 @@
 What must not live here: writing a phase (only the reconciler does), or who may call (api/deps.py).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from rollout.config import Configuration
+from rollout.config import Configuration, refuse_unreadable
 from rollout.core import reason as say
-from rollout.core.errors import Conflict, IllegalTransition, InvalidInput, NotAllowed, NotFound, Problem
+from rollout.core.errors import Conflict, InvalidInput, NotAllowed, NotFound, Problem
 from rollout.core.machine import PHASES, Trigger
 from rollout.core.model import (
     Intent,
     IntentKind,
     KnownGood,
-    Obligation,
-    ObligationState,
     Phase,
     RegionRollout,
     Release,
@@ -25,26 +24,27 @@ from rollout.core.model import (
     Transition,
 )
 from rollout.core.plan import Plan, compile_plan
+from rollout.foresight.sight import unseen, writes_tolerance
+from rollout.foresight.traffic import read_traffic
 from rollout.ids import new_id
 from rollout.ports import Case, Clock, Store
-from rollout.sight import unseen, writes_tolerance
-from rollout.traffic import read_traffic
+from rollout.possible import (
+    Actor,
+    impossible,
+    may_approve,
+    may_reject,
+    refuse_unbaked,
+    replaced_everywhere,
+    stage_of_gate,
+)
 
 _TRIGGERS = {
     IntentKind.HOLD: (Trigger.HOLD,),
     IntentKind.RESUME: (Trigger.RESUME, Trigger.REQUEUE),
-    IntentKind.CANCEL: (Trigger.CANCEL,),
+    IntentKind.CANCEL: (Trigger.CANCEL, Trigger.DISOWN),
+    IntentKind.PROMOTE: (Trigger.PROMOTE,),
     IntentKind.ROLLBACK: (Trigger.ROLLBACK, Trigger.CANCEL),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Actor:
-    """Who asks: the name that history shows, and what the token gives."""
-
-    name: str
-    role: str
-    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,21 +113,99 @@ class Commands:
         *,
         for_s: float | None = None,
         then: str = "hold",
+        seen: int | None = None,
     ) -> Intent:
         """Stop a rollout; `then` (hold or resume) happens when `for_s` seconds are over."""
         until = self._clock.now() + timedelta(seconds=for_s) if for_s else None
-        return await self._ask(IntentKind.HOLD, rollout_id, actor, reason, until=until, then=then)
+        return await self._ask(IntentKind.HOLD, rollout_id, actor, reason, until=until, then=then, seen=seen)
 
-    async def resume(self, rollout_id: str, actor: Actor, reason: str) -> Intent:
+    async def resume(self, rollout_id: str, actor: Actor, reason: str, *, seen: int | None = None) -> Intent:
         """Let a held rollout go on."""
-        return await self._ask(IntentKind.RESUME, rollout_id, actor, reason)
+        return await self._ask(IntentKind.RESUME, rollout_id, actor, reason, seen=seen)
 
-    async def rollback(self, rollout_id: str, actor: Actor, reason: str) -> Intent:
-        """Restore every touched region; needs no approval and waits for nothing.
+    async def promote(
+        self,
+        rollout_id: str,
+        actor: Actor,
+        reason: str,
+        *,
+        region: str | None = None,
+        seen: int | None = None,
+    ) -> Intent:
+        """End the bakes under way now, of one region or of all: an override, kept with its reason.
 
-        Raises Conflict when newer releases have replaced it everywhere: there is nothing of it to take back.
+        Raises Conflict when no bake is under way there.
         """
         case = await self._store.case(rollout_id)
+        if Trigger.PROMOTE in PHASES[case.rollout.phase]:
+            refuse_unbaked(case, region)
+        return await self._ask(IntentKind.PROMOTE, rollout_id, actor, reason, region=region, seen=seen)
+
+    async def retry(self, rollout_id: str, actor: Actor, reason: str, *, seen: int | None = None) -> Rollout:
+        """Start the release of an ended rollout again, under the policy as it is now; or restore again.
+
+        Returns the new rollout; the same one where a rollback that failed is tried again. A version that was
+        rolled back needs the role admin, and `reason` becomes its override. Raises as `start` does, and
+        Conflict for one that has not ended, or succeeded.
+        """
+        case = await self._store.case(rollout_id)
+        rollout = case.rollout
+        if rollout.phase is Phase.ROLLBACK_FAILED:
+            await self._ask(IntentKind.ROLLBACK, rollout_id, actor, reason, seen=seen)
+            return rollout
+        if not rollout.finished or rollout.phase is Phase.SUCCEEDED:
+            raise impossible(case, "retry")
+        before = await self._store.was_rolled_back(rollout.release.service, rollout.release.version)
+        request = StartRequest(
+            release=rollout.release,
+            policy=rollout.policy,
+            note=f"Again after {rollout.id}: {reason}",
+            override=reason if before else "",
+        )
+        return await self.start(request, actor)
+
+    async def report_gate(
+        self,
+        rollout_id: str,
+        actor: Actor,
+        gate: str,
+        status: str,
+        *,
+        region: str | None = None,
+        url: str = "",
+        message: str = "",
+    ) -> Intent:
+        """Record the result (passed or failed) of a gate of the plan; the newest report counts.
+
+        It is for the stage of `region`; without one for the present stage, or the next one that has the gate.
+        Raises NotFound for a gate that the plan does not have there, Conflict once the rollout has ended.
+        """
+        case = await self._store.case(rollout_id)
+        if case.rollout.finished:
+            raise impossible(case, "gate")
+        stage = stage_of_gate(case, gate, region)
+        details = {"gate": gate, "stage": stage, "status": status, "url": url}
+        return await self._ask(IntentKind.GATE, rollout_id, actor, message, region=region, details=details)
+
+    async def note(self, rollout_id: str, actor: Actor, text: str) -> Intent:
+        """Put a remark into the timeline of a rollout, also of one that has ended."""
+        return await self._ask(IntentKind.NOTE, rollout_id, actor, text)
+
+    async def rollback(
+        self, rollout_id: str, actor: Actor, reason: str, *, seen: int | None = None
+    ) -> Intent:
+        """Restore every touched region; needs no approval and waits for nothing.
+
+        Raises Conflict when newer releases have replaced it everywhere: there is nothing of it to take back;
+        and for one that only observes.
+        """
+        case = await self._store.case(rollout_id)
+        if case.plan.observes:
+            raise Conflict(
+                f"{rollout_id} only observes, so nothing of it can be taken back here. Roll back with what "
+                "deployed it; cancel ends the observation.",
+                "observes",
+            )
         if replaced_everywhere(case.rollout, case.obligations):
             names = ", ".join(sorted(region.region for region in case.rollout.touched))
             raise Conflict(
@@ -135,31 +213,45 @@ class Commands:
                 f"{names}. Roll back the newest one instead.",
                 "replaced",
             )
-        return await self._ask(IntentKind.ROLLBACK, rollout_id, actor, reason)
+        return await self._ask(IntentKind.ROLLBACK, rollout_id, actor, reason, seen=seen)
 
-    async def cancel(self, rollout_id: str, actor: Actor, reason: str) -> Intent:
-        """End a rollout that has touched no region. Raises Conflict naming rollback once one is."""
+    async def cancel(self, rollout_id: str, actor: Actor, reason: str, *, seen: int | None = None) -> Intent:
+        """End a rollout that has touched no region. Raises Conflict naming rollback once one is.
+
+        One that only observes has nothing to take back, and can always be canceled. So can one in a region
+        that is in doubt since the database was put back: it ends without acting.
+        """
         case = await self._store.case(rollout_id)
-        if case.rollout.touched and not case.rollout.finished:
+        if await self._in_doubt(case):
+            details = {"disown": True}
+            return await self._ask(IntentKind.CANCEL, rollout_id, actor, reason, seen=seen, details=details)
+        if case.rollout.touched and not case.rollout.finished and not case.plan.observes:
             names = ", ".join(region.region for region in case.rollout.touched)
             raise Conflict(
                 f"{names} runs {case.rollout.release.version} already, so there is something to take back: "
                 "use rollback.",
                 "touched",
             )
-        return await self._ask(IntentKind.CANCEL, rollout_id, actor, reason)
+        return await self._ask(IntentKind.CANCEL, rollout_id, actor, reason, seen=seen)
 
     async def decide_approval(
-        self, rollout_id: str, actor: Actor, decision: IntentKind, reason: str
+        self,
+        rollout_id: str,
+        actor: Actor,
+        decision: IntentKind,
+        reason: str,
+        *,
+        seen: int | None = None,
     ) -> Intent:
         """Approve or reject. Raises NotAllowed for one's own release or a missing group, and Conflict."""
         at = self._clock.now()  # before looking, so that it never counts for an approval that is asked later
         case = await self._store.case(rollout_id)
         if decision is IntentKind.APPROVE:
-            _may_approve(case, actor)
-        elif not _may_reject(case.rollout):
-            raise _impossible(case, "reject")
-        return await self._ask(decision, rollout_id, actor, reason, at=at)
+            may_approve(case, actor, at)
+        elif not may_reject(case.rollout):
+            raise impossible(case, "reject")
+        asked = {"approval": case.rollout.approval.id} if case.rollout.approval else {}
+        return await self._ask(decision, rollout_id, actor, reason, at=at, seen=seen, details=asked)
 
     # ------------------------------------------------------------------ services
 
@@ -219,13 +311,17 @@ class Commands:
         until: datetime | None = None,
         then: str = "hold",
         at: datetime | None = None,
+        region: str | None = None,
+        seen: int | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> Intent:
+        """Record what was asked. Raises StaleWrite when the rollout moved on since `seen`."""
         now = at or self._clock.now()
         case = await self._store.case(rollout_id)
         triggers = _TRIGGERS.get(kind, ())
         again = kind is IntentKind.ROLLBACK and case.rollout.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
         if triggers and not again and not any(t in PHASES[case.rollout.phase] for t in triggers):
-            raise _impossible(case, kind)
+            raise impossible(case, kind)
         intent = Intent(
             id=new_id("in", now),
             rollout_id=rollout_id,
@@ -233,12 +329,21 @@ class Commands:
             actor=actor.name,
             reason=reason,
             at=now,
+            region=region,
             until=until,
             then=then,
+            seen=seen,
+            details=details or {},
         )
         await self._store.ask(intent)
         self._changed()
         return intent
+
+    async def _in_doubt(self, case: Case) -> bool:
+        """Whether a region that it touched is in doubt."""
+        touched = {region.region for region in case.rollout.touched}
+        known = await self._store.service_regions(case.rollout.release.service)
+        return any(pair.doubt is not None and pair.region in touched for pair in known)
 
     async def _refuse_known_bad(self, request: StartRequest, actor: Actor) -> None:
         release = request.release
@@ -327,13 +432,15 @@ def compile_for(configuration: Configuration, service: Service, policy: str) -> 
             (Problem("/regions", f"unknown: {', '.join(unknown)}; known: {known}"),),
         )
     file = configuration.policies[policy]
-    return compile_plan(
+    plan = compile_plan(
         file.policy,
         configuration.regions,
         configuration.signals_for(service),
         revision=file.revision,
         only=service.regions,
     )
+    refuse_unreadable(file.policy, plan)
+    return plan
 
 
 def new_rollout(request: StartRequest, plan: Plan, actor: Actor, now: datetime) -> Rollout:
@@ -381,62 +488,3 @@ def _refuse_unpinned(configuration: Configuration, plan: Plan, release: Release)
             f"Policy {plan.policy} wants an artifact that is pinned by digest.",
             (Problem("/artifact", "give for example pkg:oci/mail-sender@sha256%3A…"),),
         )
-
-
-def _may_approve(case: Case, actor: Actor) -> None:
-    approval = case.rollout.approval
-    if case.rollout.phase is not Phase.AWAITING_APPROVAL or approval is None:
-        raise _impossible(case, "approve")
-    involved = {case.rollout.created_by: "requested", case.rollout.release.author: "authored"}
-    if actor.name in involved and not approval.self_approval:
-        raise NotAllowed(
-            f"{actor.name} {involved[actor.name]} this release; the policy wants somebody else to approve."
-        )
-    if approval.groups and not set(approval.groups) & set(actor.groups):
-        raise NotAllowed(
-            f"Approval is asked from {', '.join(approval.groups)}; {actor.name} is in "
-            f"{', '.join(actor.groups) or 'no group'}."
-        )
-    if any(given.by == actor.name for given in approval.decisions):
-        raise Conflict(f"{actor.name} has answered already; another person is needed.", "answered")
-
-
-def _may_reject(rollout: Rollout) -> bool:
-    wanted = Trigger.ROLLBACK if rollout.touched else Trigger.REJECT
-    going_on = not rollout.finished and rollout.phase is not Phase.ROLLBACK_FAILED
-    return going_on and wanted in PHASES[rollout.phase]
-
-
-def _impossible(case: Case, what: str) -> IllegalTransition:
-    possible = possible_intents(case.rollout, obligations=case.obligations)
-    return IllegalTransition(case.rollout.id, case.rollout.phase, what, possible)
-
-
-def replaced_in(obligations: Sequence[Obligation]) -> frozenset[str]:
-    """The regions in which a newer release runs now."""
-    return frozenset(o.region for o in obligations if o.state is ObligationState.TAKEN_OVER)
-
-
-def replaced_everywhere(rollout: Rollout, obligations: Sequence[Obligation]) -> bool:
-    """Whether newer releases replaced it in every touched region, so that there is nothing to take back."""
-    touched = {region.region for region in rollout.touched}
-    return bool(touched) and touched <= replaced_in(obligations)
-
-
-def possible_intents(rollout: Rollout, *, obligations: Sequence[Obligation] = ()) -> tuple[str, ...]:
-    """The verbs that fit the present phase, and what is left to act on: what a person can do now."""
-    row = PHASES[rollout.phase]
-    verbs = []
-    if rollout.phase is Phase.AWAITING_APPROVAL:
-        verbs.append("approve")
-    if Trigger.HOLD in row:
-        verbs.append("hold")
-    if Trigger.RESUME in row:
-        verbs.append("resume")
-    if rollout.touched and Trigger.ROLLBACK in row and not replaced_everywhere(rollout, obligations):
-        verbs.append("rollback")
-    if not rollout.touched and Trigger.CANCEL in row:
-        verbs.append("cancel")
-    if _may_reject(rollout):
-        verbs.append("reject")
-    return tuple(verbs)

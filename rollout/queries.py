@@ -1,23 +1,28 @@
 """Reads for the API, the CLI and the page. Nothing here changes anything."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from rollout.commands import Actor, StartRequest, compile_for, new_rollout
+from rollout.commands import StartRequest, compile_for, new_rollout
 from rollout.config import Configuration
 from rollout.core.decide import in_the_way
 from rollout.core.errors import NotFound
-from rollout.core.model import FINISHED, Phase, RegionPhase, Rollout, Service
+from rollout.core.model import FINISHED, Approval, Kind, Phase, RegionPhase, Rollout, Service, ServiceRegion
 from rollout.core.plan import Plan, PlanStage, PlanStep, SetWeight
 from rollout.core.policy import Bake
-from rollout.outlook import Regions, outlook
+from rollout.foresight.outlook import Regions, outlook
+from rollout.foresight.sight import comparisons, planned_s, step_words, unseen, words
+from rollout.foresight.traffic import read_traffic
 from rollout.ports import Clock, Event, Store
-from rollout.sight import comparisons, planned_s, step_words, unseen, words
-from rollout.summary import RolloutReader, phase_words
-from rollout.traffic import read_traffic
-from rollout.views import (
+from rollout.possible import Actor
+from rollout.showing.abilities import Supports, lacking
+from rollout.showing.barriers import approval_view, approvals_of
+from rollout.showing.series import POINTS, SeriesView, read_series
+from rollout.showing.summary import RolloutReader, phase_words
+from rollout.showing.views import (
+    ApprovalView,
     ComparisonView,
     DetectableView,
     EventView,
@@ -35,6 +40,8 @@ from rollout.views import (
 )
 
 BUSY_MOST = 200  # unfinished or watched rollouts on the front page, for each service that is asked for
+WALKED = 100  # rollouts read at once in search of approvals
+OBSERVES = "observe: nothing is deployed, restored or rehearsed."
 ENDED_MOST = 30  # finished ones on it
 NEWEST_S = 600.0  # of samples that say what a bake under way can see
 
@@ -42,8 +49,15 @@ NEWEST_S = 600.0  # of samples that say what a bake under way can see
 class Queries:
     """Everything that can be read."""
 
-    def __init__(self, store: Store, clock: Clock, configuration: Callable[[], Configuration]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        configuration: Callable[[], Configuration],
+        supports: Supports = lambda _: frozenset(Kind),
+    ) -> None:
         self._store, self._clock, self._configuration = store, clock, configuration
+        self._supports = supports
 
     async def rollout(self, prefix: str) -> RolloutView:
         """One rollout by id or unique prefix, with its suspects. Raises NotFound and Conflict."""
@@ -83,6 +97,54 @@ class Queries:
         views = [await self._listed(rollout.id) for rollout in found[:limit]]
         kept = tuple(view for view in views if view.needs_person or not needs_person)
         return kept, (found[limit - 1].id if len(found) > limit else None)
+
+    async def approvals(
+        self, state: str | None, service: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> tuple[tuple[ApprovalView, ...], str | None]:
+        """A page of approvals in one state, or in all, those of the newest rollout first.
+
+        The cursor is the id of the last one. Raises NotFound when there is none of that id.
+        """
+        phases = (Phase.AWAITING_APPROVAL,) if state == "pending" else ()
+        found: list[tuple[Rollout, Approval]] = []
+        before, rollouts = await self._after(cursor, service)
+        while len(found) <= limit:
+            found += [(r, a) for r in rollouts for a in approvals_of(r) if state in (None, a.state)]
+            rollouts = await self._store.rollouts(service=service, phases=phases, limit=WALKED, before=before)
+            if not rollouts:
+                break
+            before = rollouts[-1].id
+        views = [await self._approval(rollout, approval) for rollout, approval in found[:limit]]
+        return tuple(views), views[-1].id if len(found) > limit else None
+
+    async def _after(self, cursor: str | None, service: str | None) -> tuple[str | None, Sequence[Rollout]]:
+        """Where a page goes on: the rollout of the cursor, and what is left of its approvals."""
+        if cursor is None:
+            return None, ()
+        rollout, approval = await self._found(cursor)
+        if service not in (None, rollout.release.service):
+            return rollout.id, ()
+        older = tuple(each for each in rollout.answered if each.asked_at < approval.asked_at)
+        return rollout.id, (replace(rollout, approval=None, answered=older),)
+
+    async def approval(self, approval_id: str) -> ApprovalView:
+        """One approval. Raises NotFound."""
+        return await self._approval(*await self._found(approval_id))
+
+    async def _found(self, approval_id: str) -> tuple[Rollout, Approval]:
+        rollout_id = f"ro_{approval_id.removeprefix('ap_').rpartition('-')[0]}"
+        try:
+            rollout = (await self._store.case(rollout_id)).rollout
+        except NotFound as missing:
+            raise NotFound("approval", approval_id) from missing
+        for approval in approvals_of(rollout):
+            if approval.id == approval_id:
+                return rollout, approval
+        raise NotFound("approval", approval_id)
+
+    async def _approval(self, rollout: Rollout, approval: Approval) -> ApprovalView:
+        case = await self._store.case(rollout.id)
+        return approval_view(case, approval, self._clock.now())
 
     async def events(self, *, rollout_id: str | None, after: int, limit: int) -> tuple[EventView, ...]:
         """History, oldest first, after a place in the global sequence."""
@@ -126,6 +188,7 @@ class Queries:
             checks=tuple(plan.signals[check.signal].title for check in plan.checks),
             watch_until=at + timedelta(seconds=plan.watch_s),
             comparisons=_comparisons(plan, carried),
+            mode=plan.mode,
             problems=tuple(
                 PlanProblemView(place=each.problem.place, message=each.problem.message)
                 for each in blind
@@ -133,6 +196,8 @@ class Queries:
             ),
             warnings=(
                 *_warnings(request, plan, back_to, before, self._blocking(request, plan, active)),
+                *((OBSERVES,) if plan.observes else ()),
+                *lacking(plan, self._supports),
                 *(f"{each.problem.message} Accepted: {each.accepted}." for each in blind if each.accepted),
             ),
         )
@@ -144,6 +209,23 @@ class Queries:
             return in_the_way(asked, active)
         mine = {region.region for region in asked.regions}
         return [other for other in active if mine & {region.region for region in other.regions}]
+
+    async def stamps(self, rollout_ids: Collection[str]) -> Mapping[str, int]:
+        """By id a number that rises with every write to a rollout; under "" one that rises with any event.
+
+        Two cheap queries, however many rollouts: what the pages that follow them ask all the time.
+        """
+        found = dict(await self._store.stamps(rollout_ids))
+        return {**found, "": await self._store.newest_sequence()}
+
+    async def series(
+        self, view: RolloutView, region: str, signals: Sequence[str] = (), *, points: int = POINTS
+    ) -> Mapping[str, SeriesView]:
+        """What the plots of a region draw, by signal; without `signals`, of all checks. Raises NotFound."""
+        case = await self._store.case(view.id)
+        return await read_series(
+            self._store, case, region, view.checks, now=self._clock.now(), signals=signals, points=points
+        )
 
     async def phase_counts(self) -> Mapping[Phase, int]:
         """How many rollouts stand in each phase."""
@@ -183,7 +265,7 @@ class Queries:
                     generation=state.generation if state else 0,
                     rollout=held.get(region.name),
                     error=seen.error if seen else "",
-                    problems=seen.problems if seen else (),
+                    problems=(*_in_doubt(state), *(seen.problems if seen else ())),
                 )
             )
         return tuple(rows)
@@ -306,6 +388,14 @@ def _comparisons(plan: Plan, carried: Regions) -> tuple[ComparisonView, ...]:
         )
         for each in comparisons(plan, days)
     )
+
+
+def _in_doubt(state: ServiceRegion | None) -> tuple[str, ...]:
+    """Why nothing is ordered there since the database was put back."""
+    if state is None or state.doubt is None:
+        return ()
+    found = f"; {state.doubt.found}" if state.doubt.found else "; it is being looked at"
+    return (f"In doubt, so nothing is ordered here: {state.doubt.text}{found}.",)
 
 
 _CONCURRENCY = {

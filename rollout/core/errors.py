@@ -133,3 +133,10 @@ class StoreError(RolloutError):
     """The database cannot be used; the text says why and what mends it."""
 
     code = "store"
+
+
+def gone_wrong(error: Exception, limit_s: float) -> str:
+    """What went wrong outside, for people; `limit_s` is the time that an answer had."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {limit_s:g} s."
+    return str(error) if isinstance(error, RolloutError) else f"{type(error).__name__}: {error}."

@@ -47,12 +47,17 @@ class Trigger(StrEnum):
     QUEUE_EXPIRED = "queue_expired"  # waited too long for another rollout
     STOPPED = "stopped"  # a rollback of the service stopped automatic promotion
     HOLD_EXPIRED = "hold_expired"  # its owner's time is over; it stays held, people are told
+    PROMOTE = "promote"  # a person ends the bakes under way, as an override
+    GATE_FAILED = "gate_failed"  # a pipeline says so, and the plan goes back then
+    GATE_UNMET = "gate_unmet"  # failed, or not reported in time, and the plan holds then
+    WOULD_ROLL_BACK = "would_roll_back"  # in mode observe, instead of harm
     RESUME = "resume"
     REQUEUE = "requeue"  # resume of a rollout that has touched nothing
     HARM = "harm"  # the judge says so
     DEPLOY_FAILED = "deploy_failed"
     ROLLBACK = "rollback"  # a person says so
     CANCEL = "cancel"
+    DISOWN = "disown"  # a person ends, without acting, what a database that was put back no longer knows
     SUPERSEDE = "supersede"
     ALL_PASSED = "all_passed"
     ALL_RESTORED = "all_restored"
@@ -72,9 +77,19 @@ class RegionTrigger(StrEnum):
     RESTORE_FAILED = "restore_failed"
 
 
+class Remark(StrEnum):
+    """Rows of history that move nothing: the phase before and after is the same."""
+
+    NOTE = "note"  # what somebody wants to be remembered
+    GATE_AWAITED = "gate_awaited"  # every region of the stage stands at it
+    GATE_REPORTED = "gate_reported"  # a pipeline says what it found
+    WOULD_ASK = "would_ask"  # in mode observe, what people or a pipeline would have been asked
+
+
 _T = Trigger
 _BEFORE_TOUCHED: Mapping[Trigger, Phase] = {
     _T.CANCEL: P.CANCELED,
+    _T.DISOWN: P.CANCELED,
     _T.REJECT: P.REJECTED,
     _T.SUPERSEDE: P.SUPERSEDED,
 }
@@ -105,6 +120,10 @@ PHASES: Mapping[Phase, Mapping[Trigger, Phase]] = {
         _T.NO_DATA: P.HELD,
         _T.SUSPECTED: P.HELD,
         _T.BAKE_EXPIRED: P.HELD,
+        _T.GATE_UNMET: P.HELD,
+        _T.GATE_FAILED: P.ROLLING_BACK,
+        _T.PROMOTE: P.PROGRESSING,
+        _T.WOULD_ROLL_BACK: P.PROGRESSING,
         _T.ALL_PASSED: P.SUCCEEDED,
         **_BEFORE_TOUCHED,
         **_GOING_BACK,
@@ -123,19 +142,24 @@ PHASES: Mapping[Phase, Mapping[Trigger, Phase]] = {
         _T.HOLD_EXPIRED: P.HELD,
         _T.SUSPECTED: P.HELD,  # nothing goes on by itself any more
         _T.RESUME: P.PROGRESSING,
+        _T.PROMOTE: P.PROGRESSING,  # whatever it is held for: a person takes it on
+        _T.WOULD_ROLL_BACK: P.HELD,
         _T.REQUEUE: P.QUEUED,
         **_BEFORE_TOUCHED,
         **_GOING_BACK,
     },
     P.ROLLING_BACK: {
+        _T.DISOWN: P.CANCELED,
         _T.ALL_RESTORED: P.ROLLED_BACK,
         _T.RESTORE_FAILED: P.ROLLBACK_FAILED,
     },
     P.ROLLBACK_FAILED: {
+        _T.DISOWN: P.CANCELED,
         _T.ROLLBACK: P.ROLLING_BACK,
         _T.ALL_RESTORED: P.ROLLED_BACK,
     },
     P.SUCCEEDED: {
+        _T.WOULD_ROLL_BACK: P.SUCCEEDED,
         _T.HARM: P.ROLLING_BACK,
         _T.ROLLBACK: P.ROLLING_BACK,
     },

@@ -76,6 +76,9 @@ class IntentKind(StrEnum):
     RESUME = "resume"
     ROLLBACK = "rollback"
     CANCEL = "cancel"
+    PROMOTE = "promote"  # end the bakes under way now; an override, with its reason
+    GATE = "gate"  # a pipeline reports a result; details: gate, stage, status, url
+    NOTE = "note"  # a remark for the timeline; changes nothing
     SUPERSEDE = "supersede"  # asked by the controller for a newer release
 
 
@@ -101,6 +104,9 @@ class Outcome(StrEnum):
     """How a rollout ended; the words of Argo Rollouts' `status` label where they exist."""
 
     PROMOTED = "promoted"
+    FAST_PROMOTED = "fast_promoted"  # a person ended a bake early
+    OBSERVED = "observed"  # in mode observe: nothing would have been rolled back
+    WOULD_ROLL_BACK = "would_roll_back"  # in mode observe: it would have been
     ROLLED_BACK = "rolled_back"  # by checks
     ABORTED = "aborted"  # rolled back by a person
     REJECTED = "rejected"
@@ -118,7 +124,10 @@ class Plugin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """A place with its own users. `traffic_share` is 0..1 of all users of the service."""
+    """A place with its own users. `traffic_share` is 0..1 of all users of the service.
+
+    `delay_s`: by how many seconds the newest samples of its source are late, as that says of itself.
+    """
 
     name: str
     title: str
@@ -127,6 +136,7 @@ class Region:
     traffic_share: float
     deployer: Plugin
     source: Plugin
+    delay_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +182,22 @@ class KnownGood:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """The database may be older than what happened in a region: nothing is ordered there until it is settled.
+
+    `believed` is what ran there, and `generation` the fence, as the database had them. `found` says why a
+    reading did not settle it; `seen` is the highest generation that the target told.
+    """
+
+    since: datetime
+    text: str
+    believed: Mapping[str, int]
+    generation: int
+    found: str = ""
+    seen: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRegion:
     """What is known of one service in one region, beyond any single rollout.
 
@@ -185,6 +211,7 @@ class ServiceRegion:
     known_good: tuple[KnownGood, ...] = ()
     running: Mapping[str, int] = field(default_factory=dict)
     running_at: datetime | None = None
+    doubt: Doubt | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,8 +253,13 @@ class ApprovalDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """An approval being awaited, bound to one place of one plan."""
+    """An approval, bound to one place of one plan; a rollout's release and plan never change.
 
+    `state` is pending, approved, rejected, expired (its deadline passed) or withdrawn (the rollout was held
+    or went back meanwhile). `otherwise` is the stated outcome of the deadline: hold, or reject.
+    """
+
+    id: str = ""
     stage: int
     step: int
     minimum: int
@@ -235,7 +267,39 @@ class Approval:
     self_approval: bool
     asked_at: datetime
     deadline: datetime
+    otherwise: str = "hold"
     decisions: tuple[ApprovalDecision, ...] = ()
+    state: str = "pending"
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A gate being awaited at one place of the plan. `otherwise`, of its deadline: hold, or rollback."""
+
+    name: str
+    stage: int
+    step: int
+    asked_at: datetime
+    deadline: datetime
+    otherwise: str = "hold"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateReport:
+    """What a pipeline reported of one gate in one stage; the newest counts.
+
+    `acted_on`: the rollout was held for it already, so that a resume waits for a newer one.
+    """
+
+    name: str
+    stage: int
+    status: str  # passed | failed
+    by: str
+    at: datetime
+    url: str = ""
+    message: str = ""
+    acted_on: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +325,7 @@ class RegionRollout:
     running: Mapping[str, int] = field(default_factory=dict)
     running_at: datetime | None = None
     bake_started_at: datetime | None = None
+    skipped_by: str = ""  # who ended a bake here early; then a met watch earns the known good, not the bake
     judge_from: datetime | None = None  # end of the warm-up; None while a weight is being changed
     passed_at: datetime | None = None
     restored_at: datetime | None = None
@@ -286,6 +351,8 @@ class Intent:
     region: str | None = None
     until: datetime | None = None  # of a hold
     then: str = "hold"  # of a hold
+    seen: int | None = None  # transitions that the asker saw; recorded only while there are no more
+    details: Mapping[str, Any] = field(default_factory=dict)  # of a gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,6 +428,10 @@ class Rollout:
     hold: Hold | None = None
     approval: Approval | None = None
     approved: tuple[tuple[int, int], ...] = ()  # (stage, step) of approvals that were given
+    answered: tuple[Approval, ...] = ()  # those that ended, oldest first
+    gate: Gate | None = None
+    gates: tuple[GateReport, ...] = ()
+    would: Reason | None = None  # in mode observe: why it would have been rolled back, the first time
     outcome: Outcome | None = None
     ending: Outcome | None = None  # what a rollback under way will end as
     reason: Reason

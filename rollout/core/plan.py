@@ -10,6 +10,7 @@ from rollout.core.policy import (
     Bake,
     CheckSpec,
     Deadlines,
+    GateStep,
     Guards,
     Judging,
     Policy,
@@ -27,7 +28,7 @@ class SetWeight:
     weight: int
 
 
-PlanStep = SetWeight | Bake | ApprovalStep
+PlanStep = SetWeight | Bake | ApprovalStep | GateStep
 
 GAPS = "gaps"  # the pseudo signal of missing data, judged in every plan
 _GAPS = Signal(name=GAPS, kind=SignalKind.RATE, title="gaps in what it reports")
@@ -60,6 +61,12 @@ class Plan:
     watch_s: float
     regions: Mapping[str, Region]
     signals: Mapping[str, Signal]
+    mode: str = "enforce"
+
+    @property
+    def observes(self) -> bool:
+        """Whether it decides and records without acting."""
+        return self.mode == "observe"
 
     def stage_of(self, region: str) -> int:
         """The index of the stage that holds `region`."""
@@ -89,6 +96,10 @@ class Plan:
     def max_age(self, check: CheckSpec) -> float:
         """Seconds after which the newest sample of `check` is no data: two intervals and a half at least."""
         return max(self.judging.max_age, 2.5 * (check.interval or 0.0))
+
+    def delay(self, *regions: str) -> float:
+        """Seconds by which the newest samples of these regions are late: what is true now is told then."""
+        return max((self.regions[name].delay_s for name in regions), default=0.0)
 
 
 def compile_plan(
@@ -132,6 +143,7 @@ def compile_plan(
         watch_s=policy.watch,
         regions={name: regions[name] for name in reached},
         signals={GAPS: _GAPS, **meanings},
+        mode=policy.mode,
     )
     _refuse_uncompared(policy, plan)
     return plan
@@ -240,6 +252,6 @@ def _stage(policy: Policy, stage: Stage, names: tuple[str, ...]) -> PlanStage:
 def _step(step: Step) -> PlanStep:
     if step.set_weight is not None:
         return SetWeight(weight=step.set_weight)
-    chosen = step.bake or step.approval
-    assert chosen is not None, "Step holds exactly one of three"
+    chosen = step.bake or step.approval or step.gate
+    assert chosen is not None, "Step holds exactly one of four"
     return chosen

@@ -130,20 +130,39 @@ class ApprovalStep(Strict):
     min: Annotated[int, Field(ge=1, le=10)] = 1
     groups: tuple[str, ...] = Field(default=(), alias="from")
     self_approval: bool = False
-    within: Duration = 86400.0  # then the rollout is held and people are told
+    within: Duration = 86400.0  # then `otherwise`, and people are told
+    otherwise: Literal["hold", "reject"] = "hold"
+
+
+class GateStep(Strict):
+    """Wait for a result that a pipeline reports: `gate: smoke` is short for its name.
+
+    Each stage that has it waits for a report of its own. Failed, the rollout goes back or is held.
+    """
+
+    gate: Name = Field(alias="name")
+    within: Duration = 3600.0  # then `otherwise`, and people are told
+    otherwise: Literal["hold", "rollback"] = "hold"
+    failed: Literal["hold", "rollback"] = "rollback"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
 
 class Step(Strict):
-    """One unit inside a stage: exactly one of the three."""
+    """One unit inside a stage: exactly one of the four."""
 
     set_weight: Weight | None = None
     bake: Bake | None = None
     approval: ApprovalStep | None = None
+    gate: GateStep | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "Step":
-        if sum(x is not None for x in (self.set_weight, self.bake, self.approval)) != 1:
-            raise ValueError("a step is exactly one of set_weight, bake, approval")
+        if sum(x is not None for x in (self.set_weight, self.bake, self.approval, self.gate)) != 1:
+            raise ValueError("a step is exactly one of set_weight, bake, approval, gate")
         return self
 
 
@@ -254,6 +273,7 @@ class Policy(Strict):
     api_version: Literal["rollout/v1"] = Field(alias="apiVersion")
     name: Name
     description: str = ""
+    mode: Literal["enforce", "observe"] = "enforce"  # observe: decide and record, never act
     concurrency: Literal["queue", "supersede", "reject"] = "queue"
     false_rollback_budget: Budget = 1.0  # percent
     holdback: Share = 10.0  # baseline slice kept through bake and watch

@@ -44,7 +44,7 @@ def test_every_trigger_is_used_but_the_one_that_begins_history():
 def test_only_the_finished_phases_are_terminal_and_success_can_still_go_back():
     terminal = {phase for phase, row in PHASES.items() if not row}
     assert terminal == FINISHED - {Phase.SUCCEEDED}
-    assert set(PHASES[Phase.SUCCEEDED].values()) == {Phase.ROLLING_BACK}
+    assert set(PHASES[Phase.SUCCEEDED].values()) == {Phase.ROLLING_BACK, Phase.SUCCEEDED}
     assert {phase for phase, row in REGION_PHASES.items() if not row} == {RegionPhase.RESTORED}
 
 
@@ -55,7 +55,12 @@ def test_harm_and_people_lead_back_from_every_phase_after_touch(phase: Phase):
 
 def test_a_rollback_is_never_itself_rolled_back_and_leads_nowhere_but_back():
     for phase in GOING_BACK:
-        assert set(PHASES[phase].values()) <= GOING_BACK | {Phase.ROLLED_BACK}
+        led = {trigger: to for trigger, to in PHASES[phase].items() if trigger is not Trigger.DISOWN}
+        assert set(led.values()) <= GOING_BACK | {Phase.ROLLED_BACK}
+
+
+def test_what_a_database_that_was_put_back_believes_can_be_ended_in_every_phase_under_way():
+    assert {phase for phase, row in PHASES.items() if Trigger.DISOWN in row} == set(Phase) - FINISHED
 
 
 @pytest.mark.parametrize("phase", sorted(set(RegionPhase) - {RegionPhase.PENDING, RegionPhase.RESTORED}))

@@ -45,19 +45,29 @@ ASKS = {
         {"regions": ["R1", "R2"]},
     ],
 }
+GATED = {
+    **SHORT,
+    "stages": [
+        {"regions": ["R3"], "steps": [*SHORT["steps"], {"gate": {"name": "smoke", "within": "20s"}}]},
+        {"regions": ["R1", "R2"]},
+    ],
+}
+OBSERVES = {**GATED, "mode": "observe"}
 BROKEN: Health = {"errors": (45.0, 50.0), "restarts": HEALTHY["restarts"]}
 VERSIONS = ("1.1.0", "1.2.0")
 WAITS = (Phase.HELD, Phase.AWAITING_APPROVAL, Phase.ROLLBACK_FAILED, Phase.QUEUED)
+WAITS_ON = 30  # looks at one that only observes, and that nobody deploys
 SETTLES_IN = 120  # looks without a fault until everything has ended, or waits for somebody by name
 
 regions = st.sampled_from(NAMES)
 versions = st.sampled_from(VERSIONS)
-asked = st.sampled_from(["hold", "brief_hold", "resume", "rollback", "cancel", "approve", "reject"])
 happenings = st.one_of(
     st.tuples(st.just("look"), st.integers(1, 9)),
     st.tuples(
         st.sampled_from(["hold", "brief_hold", "resume", "rollback", "cancel", "approve", "reject"]), versions
     ),
+    st.tuples(st.sampled_from(["promote", "gate_passed", "gate_failed", "note"]), versions),
+    st.tuples(st.just("by_hand"), regions, versions),
     st.tuples(st.just("start"), st.just("1.2.0")),
     st.tuples(st.sampled_from(["harm", "heal", "silence", "speak"]), regions, versions),
     st.tuples(st.sampled_from(["lose", "find"]), regions),
@@ -84,6 +94,8 @@ class Play:
                 await self.look()
         elif what == "start":
             await self.start(about[0])
+        elif what == "by_hand":
+            await self.deploy_by_hand(about[0], about[1])
         elif len(about) == 1 and about[0] in VERSIONS:
             await self.ask(what, self.ids.get(about[0], self.ids["1.1.0"]))
         else:
@@ -100,6 +112,10 @@ class Play:
             "cancel": lambda: commands.cancel(rollout_id, ADMIN, "stop"),
             "approve": lambda: commands.decide_approval(rollout_id, DANA, IntentKind.APPROVE, "yes"),
             "reject": lambda: commands.decide_approval(rollout_id, DANA, IntentKind.REJECT, "no"),
+            "promote": lambda: commands.promote(rollout_id, DANA, "now"),
+            "gate_passed": lambda: commands.report_gate(rollout_id, DANA, "smoke", "passed"),
+            "gate_failed": lambda: commands.report_gate(rollout_id, DANA, "smoke", "failed"),
+            "note": lambda: commands.note(rollout_id, DANA, "I am looking"),
         }
         try:
             await acts[what]()  # type: ignore[misc]
@@ -123,6 +139,14 @@ class Play:
             kind = Kind.RESTORE if what == "fail_restore" else Kind.DEPLOY
             deployer.fail_next(kind, PermanentError("It cannot be done."))
 
+    async def deploy_by_hand(self, region: str, version: str) -> None:
+        """What somebody else deploys beside the known good, where this controller only observes."""
+        if self.world.configuration.policies["standard"].policy.mode != "observe":
+            return
+        known = {each.region: each.known_good for each in await self.world.store.service_regions("mail")}
+        good = next(each.release.version for each in known[region] if each.release.version != version)
+        self.world.plugins.fake_deployer(region)._arrange("mail", [version] * 2 + [good] * 2)
+
     async def calm(self, *, helped: bool) -> None:
         """Every fault stops. People do nothing, or answer whatever waits for them."""
         self.world.silent.clear()
@@ -132,7 +156,8 @@ class Play:
             deployer.unreachable = False
             deployer._failures.clear()
             deployer._lost.clear()
-        for _ in range(SETTLES_IN):
+        observes = self.world.configuration.policies["standard"].policy.mode == "observe"
+        for _ in range(WAITS_ON if observes and not helped else SETTLES_IN):
             await self.look(every=10)
             if helped:
                 await self.help()
@@ -148,9 +173,14 @@ class Play:
             Phase.ROLLBACK_FAILED: "rollback",
         }
         for rollout_id in self.ids.values():
-            phase = (await self.world.rollout(rollout_id)).phase
-            if phase in answers:
-                await self.ask(answers[phase], rollout_id)
+            rollout = await self.world.rollout(rollout_id)
+            if rollout.phase in answers:
+                await self.ask(answers[rollout.phase], rollout_id)
+            if rollout.gate is not None:
+                await self.ask("gate_passed", rollout_id)
+            left = (RegionPhase.DEPLOYING, RegionPhase.BAKING)
+            for region in (r for r in rollout.regions if r.phase in left and not rollout.finished):
+                await self.deploy_by_hand(region.region, rollout.release.version)
 
     async def look(self, every: int = 3) -> None:
         """One tick, and the invariants."""
@@ -164,6 +194,15 @@ class Play:
             then_nothing_promotes_after_the_decision(case)
             await then_back_means_back(self.world, case)
             then_the_target_is_another_version(case)
+            then_what_only_observes_touches_nothing(case)
+
+
+def then_what_only_observes_touches_nothing(case: Case) -> None:
+    """Mode observe: it reads and tells, and wakes nobody."""
+    if case.plan.observes:
+        assert {record.action.kind for record in case.actions} <= {Kind.VERIFY, Kind.NOTIFY}
+        told = [r.action.details for r in case.actions if r.action.kind is Kind.NOTIFY]
+        assert not any(details["urgent"] for details in told)
 
 
 def then_one_touches_a_region(rollouts: list[Rollout]) -> None:
@@ -242,7 +281,8 @@ async def then_it_ended_or_waits_by_name(world: World, rollout_id: str) -> None:
         overdue = [o for o in case.obligations if o.state in (ObligationState.OPEN, ObligationState.OVERDUE)]
         assert all(o.kind is ObligationKind.WATCH for o in overdue), overdue
         return
-    assert view.phase in WAITS, f"{view.phase} moves no more: {view.reason.text}"
+    undeployed = case.plan.observes and view.phase is Phase.PROGRESSING
+    assert undeployed or view.phase in WAITS, f"{view.phase} moves no more: {view.reason.text}"
     assert view.blocked_by
     assert view.next is not None
     if view.phase is Phase.ROLLBACK_FAILED:
@@ -260,11 +300,15 @@ _LEFT = (RegionPhase.RESTORE_FAILED,)
     phases=(Stage.generate,),
     suppress_health_check=[HealthCheck.too_slow],
 )
-@given(st.lists(happenings, min_size=3, max_size=14), st.booleans(), st.booleans())
+@given(
+    st.lists(happenings, min_size=3, max_size=14),
+    st.sampled_from([SHORT, ASKS, GATED, OBSERVES]),
+    st.booleans(),
+)
 def test_whatever_happens_the_invariants_hold_and_it_ends_or_waits_by_name(
-    events: list[tuple[str, ...]], asks: bool, helped: bool
+    events: list[tuple[str, ...]], policy: dict[str, Any], helped: bool
 ) -> None:
-    asyncio.run(_play(events, ASKS if asks else SHORT, helped=helped))
+    asyncio.run(_play(events, policy, helped=helped))
 
 
 async def _play(events: list[tuple[str, ...]], policy: dict[str, Any], *, helped: bool) -> None:

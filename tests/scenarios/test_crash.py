@@ -1,7 +1,7 @@
 """Whatever point a controller dies at, the next one brings the rollout to the same end."""
 
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,18 +58,20 @@ async def bad(world: World, rollout_id: str) -> bool:
 Story = Callable[[World, str], Awaitable[bool]]
 
 
-async def begun(database: Path) -> World:
+async def begun(database: Path, policy: Mapping[str, object]) -> World:
     """A world with a known good and a start, on a copy of a prepared database."""
-    world = World(new_store(database), SHORT)
+    world = World(new_store(database), policy)
     await world.given_known_good(history_s=2)
     world.plugins.fake_deployer("R3").stall("mail", {"send-1": 40.0})
     return world
 
 
-async def played(directory: Path, story: Story, fuse: Fuse) -> tuple[End, bool]:
+async def played(
+    directory: Path, story: Story, fuse: Fuse, policy: Mapping[str, object] = SHORT
+) -> tuple[End, bool]:
     """The end of a story with one crash at most, and whether there was one."""
     directory.mkdir()  # noqa: ASYNC240 - nothing else runs meanwhile
-    world = await begun(directory)
+    world = await begun(directory, policy)
     rollout_id = await world.start("1.1.0")
     world.reconciler = fragile(world, fuse)
     crashed = False

@@ -12,8 +12,8 @@ from rollout.core.errors import TransientError
 from rollout.core.judge import begin
 from rollout.core.model import Phase, RegionPhase, Service
 from rollout.core.signals import Sample
-from rollout.history import DAYS, TRIES
 from rollout.ports import Ask, Past, Reading
+from rollout.reconciling.history import DAYS, TRIES
 from rollout.testing import ScriptedSource
 from tests.scenarios.world import ADMIN, FAILING, NAMES, World
 
@@ -47,7 +47,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append(given)
         return begin(plan, **given)
 
-    monkeypatch.setattr("rollout.history.begin", noted)
+    monkeypatch.setattr("rollout.reconciling.history.begin", noted)
     return calls
 
 
@@ -63,7 +63,7 @@ async def looks(world: World, seconds: int) -> None:
     """Time passes without waiting for what is being read."""
     for _ in range(seconds):
         await world.reconciler.tick()
-        for task in list(world.reconciler._doing.values()):
+        for task in world.reconciler._effects.under_way:
             await task
         world.clock.advance(1)
 
@@ -219,7 +219,7 @@ async def test_a_region_that_is_touched_is_no_peer_any_more(
     def begun_with_peers(plan: Any, *, region: str, **given: Any) -> Any:
         return replace(begin(plan, region=region, **given), peers=plan.peers(region))
 
-    monkeypatch.setattr("rollout.history.begin", begun_with_peers)
+    monkeypatch.setattr("rollout.reconciling.history.begin", begun_with_peers)
     monkeypatch.setattr(world.store, "samples", samples)
     await world.given_known_good()
     rollout_id = await world.start("1.1.0")

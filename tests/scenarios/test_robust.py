@@ -9,6 +9,7 @@ from rollout import reconciler as shell
 from rollout.core.errors import Conflict
 from rollout.core.model import ObligationKind, ObligationState, Phase, RegionPhase, Service
 from rollout.ports import Ask, Reading
+from rollout.reconciling import observation
 from tests.scenarios.world import ADMIN, DANA, FAILING, World
 
 
@@ -57,7 +58,7 @@ async def test_a_region_that_hangs_delays_no_tick_for_long(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await world.given_known_good()
-    monkeypatch.setattr(shell, "OBSERVE_WAIT_S", 0.01)
+    monkeypatch.setattr(observation, "OBSERVE_WAIT_S", 0.01)
     never = asyncio.Event()
 
     async def hang(_: Ask) -> Reading:

@@ -8,7 +8,7 @@ import pytest
 from rollout.commands import StartRequest
 from rollout.core.errors import InvalidInput
 from rollout.core.model import Phase, RegionPhase, Release
-from rollout.views import PlanView
+from rollout.showing.views import PlanView
 from tests.scenarios.world import NAMES, ONE, World
 
 MakeWorld = Callable[..., World]

@@ -8,17 +8,18 @@ from typing import Any
 
 from sqlalchemy import event
 
-from rollout.commands import Actor, Commands, StartRequest
+from rollout.commands import Commands, StartRequest
 from rollout.config import Configuration, PolicyFile
 from rollout.core.model import Phase, Plugin, Region, RegionPhase, Release, Rollout, Service
 from rollout.core.policy import Policy
 from rollout.core.signals import Signal, SignalKind
 from rollout.ports import Ask, Case, Store
+from rollout.possible import Actor
 from rollout.queries import Queries
 from rollout.reconciler import Reconciler
+from rollout.showing.views import RolloutView
 from rollout.store import SqlStore, inline, open_store
 from rollout.testing import FakePlugins, ManualClock
-from rollout.views import RolloutView
 
 START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 DEPLOYER = Actor(name="pipeline", role="deployer")
@@ -74,7 +75,12 @@ class World:
         self.plugins = FakePlugins(self.clock, lambda region: lambda ask: self._numbers(region, ask))
         self.configuration = configuration({**POLICY, **policy})
         self.commands = Commands(store, self.clock, lambda: self.configuration)
-        self.queries = Queries(store, self.clock, lambda: self.configuration)
+        self.queries = Queries(
+            store,
+            self.clock,
+            lambda: self.configuration,
+            lambda region: self.plugins.deployer(region).supports,
+        )
         self.reconciler = self.another_controller()
 
     def another_controller(self) -> Reconciler:

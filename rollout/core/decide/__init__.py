@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from rollout.core import reason as say
-from rollout.core.decide import back, forward, intents, owed, preflight, waiting
+from rollout.core.decide import back, forward, intents, observing, owed, preflight, waiting
 from rollout.core.decide.blame import ranking
-from rollout.core.decide.draft import Decision, Draft, Facts
+from rollout.core.decide.draft import Draft
 from rollout.core.decide.suspicion import act_on_suspicion, watching
 from rollout.core.decide.waiting import in_the_way
+from rollout.core.decision import Decision, Facts
 from rollout.core.machine import PHASES, Trigger
 from rollout.core.model import Phase, Rollout
 from rollout.core.plan import Plan
@@ -47,6 +48,9 @@ def _act_on_harm(draft: Draft) -> None:
         return
     reason = say.harm(draft.plan, found.culprits, found.log_e, found.threshold)
     remark = ranking(draft.rollout, found.culprits, draft.facts.overlapping)
+    if draft.plan.observes:
+        observing.note_harm(draft, reason, remark)
+        return
     back.roll_back(draft, Trigger.HARM, reason, since=reason.since, remark=remark)
 
 

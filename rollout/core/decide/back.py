@@ -45,6 +45,7 @@ def roll_back(
 
     `remark` is for those who are told, and no part of the reason.
     """
+    assert not draft.plan.observes, f"{draft.rollout.id} only observes; nothing of it is taken back"
     late = draft.phase is Phase.SUCCEEDED
     regions = still_ours(draft)
     draft.move(
@@ -56,7 +57,6 @@ def roll_back(
         cause=reason,
         harm_since=since,
         hold=None,
-        approval=None,
         outcome=None,
         finished_at=None,
     )

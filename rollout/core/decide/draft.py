@@ -3,13 +3,13 @@
 What must not live here: any judgement of what is wise; see forward.py, back.py, intents.py and owed.py.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from rollout.core.actions import Action, ActionRecord
-from rollout.core.machine import RegionTrigger, Trigger, advance, advance_region
+from rollout.core.decision import Decision, Facts
+from rollout.core.machine import RegionTrigger, Remark, Trigger, advance, advance_region
 from rollout.core.model import (
     CONTROLLER,
     ActionState,
@@ -25,54 +25,8 @@ from rollout.core.model import (
     Transition,
 )
 from rollout.core.plan import Plan
-from rollout.core.signals import Judgement
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """Everything known besides the rollout and its plan.
-
-    `others` are the other unfinished rollouts of the service, oldest first. `overlapping` are those under way
-    or watched, of any service, besides this one; known only where there is harm. `stopped_at` is when a
-    rollback stopped the service's automatic promotion. `known_good` and `generations` are per region.
-    """
-
-    judgement: Judgement = Judgement()
-    intents: tuple[Intent, ...] = ()
-    actions: tuple[ActionRecord, ...] = ()
-    obligations: tuple[Obligation, ...] = ()
-    others: tuple[Rollout, ...] = ()
-    overlapping: tuple[Rollout, ...] = ()
-    stopped_at: datetime | None = None
-    stopped_by: str | None = None
-    problems: Mapping[str, str] = field(default_factory=dict)  # region → what its source says is wrong
-    rolled_back_by: str | None = None  # of an untouched rollout: who rolled its version back before
-    known_good: Mapping[str, tuple[KnownGood, ...]] = field(default_factory=dict)
-    generations: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """Everything that one decision writes, in one transaction.
-
-    `rollout` is the new state; its `version` is the one that was read, and the write is refused with
-    StaleWrite unless the row still has it. The store raises `version` by one. `claim` makes this rollout
-    the holder of the named regions (Conflict when another has one; a rollback takes those that another
-    rollout has not touched); a rollout that is finished, queued or held untouched holds none.
-    """
-
-    rollout: Rollout
-    transitions: tuple[Transition, ...] = ()
-    actions: tuple[ActionRecord, ...] = ()
-    drop_actions: tuple[str, ...] = ()  # keys of pending actions that are no longer wanted
-    intents_done: tuple[str, ...] = ()
-    intents_new: tuple[Intent, ...] = ()  # for OTHER rollouts, asked by the controller
-    obligations: tuple[Obligation, ...] = ()  # inserted or replaced by id
-    claim: tuple[str, ...] = ()
-    generations: Mapping[str, int] = field(default_factory=dict)  # region → new, must be higher
-    known_good: tuple[KnownGood, ...] = ()  # become the newest; the one before is kept
-    not_good: tuple[KnownGood, ...] = ()  # no longer known good
-    rolled_back: bool = False  # remember that this version was rolled back; stop automatic promotion
+HARMLESS = frozenset({Kind.VERIFY, Kind.NOTIFY})  # all that a rollout orders which only observes
 
 
 class Draft:
@@ -135,12 +89,14 @@ class Draft:
     # ------------------------------------------------------------------ writing
 
     def move(self, trigger: Trigger, reason: Reason, actor: str = CONTROLLER, **changes: Any) -> None:
-        """Move the rollout. Raises IllegalTransition."""
+        """Move the rollout. Raises IllegalTransition. What was awaited in the phase before ends with it."""
         to = advance(self.rollout.phase, trigger)
+        if to is not self.rollout.phase:
+            self._end_waits()
         self._record(None, self.rollout.phase, to, trigger, actor, reason)
-        since = self.now if to is not self.rollout.phase else self.rollout.since
-        self.set(phase=to, since=since, reason=reason, **changes)
-        if self.rollout.finished:
+        stays = to is self.rollout.phase
+        self.set(phase=to, since=self.rollout.since if stays else self.now, reason=reason, **changes)
+        if self.rollout.finished and not stays:
             self.set(finished_at=self.now)
 
     def move_region(self, region: str, trigger: RegionTrigger, reason: Reason, **changes: Any) -> None:
@@ -151,6 +107,10 @@ class Draft:
         self.set_region(region, phase=to, since=old.since if to is old.phase else self.now, **changes)
         if self.rollout.phase is Phase.PROGRESSING:
             self.set(reason=reason)  # what happened last says why it stands where it stands
+
+    def remark(self, what: Remark, reason: Reason, actor: str = CONTROLLER) -> None:
+        """Put a row into history that moves nothing, in every phase."""
+        self._record(None, self.rollout.phase, self.rollout.phase, what, actor, reason)
 
     def set(self, **changes: Any) -> None:
         """Change the rollout without a transition of its phase."""
@@ -177,6 +137,8 @@ class Draft:
 
         Only the newest actions are known here, so the index follows the highest and not their number.
         """
+        harmless = action.kind in HARMLESS or not self.plan.observes
+        assert harmless, f"{self.rollout.id} only observes and would {action.kind} in {action.region}"
         prefix = f"{self.rollout.id}/{self.rollout.transitions}/"
         taken = [r.key for r in (*self.facts.actions, *self.actions) if r.key.startswith(prefix)]
         index = max((int(key.removeprefix(prefix)) for key in taken), default=-1) + 1
@@ -217,7 +179,9 @@ class Draft:
             self.dropped.add(record.key)
 
     def notify(self, text: str, *, urgent: bool = False) -> None:
-        """Tell people, through the outbox."""
+        """Tell people, through the outbox. What is only observed wakes nobody."""
+        if self.plan.observes:
+            text, urgent = f"Observing: {text}", False
         self.order(
             Action(
                 kind=Kind.NOTIFY,
@@ -258,6 +222,15 @@ class Draft:
             not_good=tuple(self.not_good),
             rolled_back=self.rolled_back,
         )
+
+    def _end_waits(self) -> None:
+        """A gate is awaited anew after a stop; an approval that was asked for has ended, whichever way."""
+        self.set(gate=None)
+        approval = self.rollout.approval
+        if approval is not None:
+            state = approval.state if approval.state != "pending" else "withdrawn"
+            ended = replace(approval, state=state, ended_at=self.now)
+            self.set(approval=None, answered=(*self.rollout.answered, ended))
 
     def _record(
         self, region: str | None, from_: str, to: str, trigger: str, actor: str, reason: Reason

@@ -1,30 +1,29 @@
-"""Going forward: stages, steps, approvals. Nothing here may promote without evidence."""
+"""Going forward: stages, steps and their barriers. Nothing here may promote without evidence."""
 
 from collections.abc import Sequence
 from datetime import timedelta
 
 from rollout.core import reason as say
 from rollout.core.actions import Action, ActionRecord
+from rollout.core.decide import approvals, gates, observing
 from rollout.core.decide.back import reads_back, roll_back, verify_again_in
 from rollout.core.decide.draft import Draft
-from rollout.core.decide.owed import owe_watches
+from rollout.core.decide.owed import earn, owe_watches
 from rollout.core.decide.preflight import prove
+from rollout.core.decide.promote import not_ruled_out
 from rollout.core.decide.waiting import hold
-from rollout.core.judge import tolerance
 from rollout.core.machine import RegionTrigger, Trigger
 from rollout.core.model import (
     ActionState,
-    Approval,
     Kind,
-    KnownGood,
     Outcome,
     Phase,
     RegionPhase,
     RegionRollout,
 )
 from rollout.core.plan import SetWeight
-from rollout.core.policy import ApprovalStep, Bake
-from rollout.core.signals import Direction, SignalKind, Verdict, VerdictKind
+from rollout.core.policy import ApprovalStep, Bake, GateStep
+from rollout.core.signals import SignalKind, Verdict, VerdictKind
 
 
 def progress(draft: Draft) -> None:
@@ -35,11 +34,21 @@ def progress(draft: Draft) -> None:
         _work(draft, region.region)
         if draft.phase is not Phase.PROGRESSING:
             return
-    if _at_barrier(draft):
-        return
-    if all(region.phase is RegionPhase.PASSED for region in draft.stage_regions):
+    barrier = _barrier(draft)
+    if barrier is not None:
+        _stand_at(draft, *barrier)
+    elif all(region.phase is RegionPhase.PASSED for region in draft.stage_regions):
         _stage_passed(draft)
     draft.wake_in(draft.plan.judging.interval)
+
+
+def await_approval(draft: Draft) -> None:
+    """Judging goes on while people are awaited; what was ordered before is read back."""
+    if blind_too_long(draft):
+        return
+    approvals.await_answers(draft)
+    if draft.phase is Phase.AWAITING_APPROVAL:
+        settle_deploys(draft)
 
 
 def settle_deploys(draft: Draft) -> None:
@@ -115,6 +124,9 @@ def _order_weight(draft: Draft, region: RegionRollout, step: SetWeight) -> None:
         if _being_restored(draft, region.region):
             return
         draft.claim.add(region.region)
+    if draft.plan.observes:
+        observing.begin_weight(draft, region, step)
+        return
     assert region.back_to is not None, "a region is touched only with a way back"
     generation = draft.raise_generation(region.region)
     release, good = draft.rollout.release, region.back_to.release.version
@@ -152,6 +164,9 @@ def _being_restored(draft: Draft, region: str) -> bool:
 
 
 def _follow_deploy(draft: Draft, region: RegionRollout) -> None:
+    if draft.plan.observes:
+        observing.follow(draft, region)
+        return
     newest = draft.newest(region.region, Kind.DEPLOY, Kind.VERIFY)
     if newest is None:  # nothing is on its way: ask what runs
         draft.verify(region)
@@ -199,7 +214,7 @@ def _bake(draft: Draft, region: RegionRollout, bake: Bake) -> None:
     if region.bake_started_at is None:
         draft.set_region(region.region, bake_started_at=draft.now)
         return
-    elapsed = (draft.now - region.bake_started_at).total_seconds()
+    elapsed = (draft.now - region.bake_started_at).total_seconds() - draft.plan.delay(region.region)
     verdicts = draft.facts.judgement.of(region.region)
     if elapsed < (bake.min or bake.max if bake.until == "pass" else bake.max):
         return
@@ -207,7 +222,8 @@ def _bake(draft: Draft, region: RegionRollout, bake: Bake) -> None:
         if elapsed > bake.max + draft.plan.deadlines.blind:
             _too_little(draft, region, verdicts, elapsed)
         return
-    if bake.until == "elapsed" or _harm_ruled_out(draft, verdicts):
+    harmful = draft.rollout.would is not None and elapsed >= bake.max  # observing goes on all the same
+    if bake.until == "elapsed" or harmful or _harm_ruled_out(draft, verdicts):
         draft.set_region(region.region, step=region.step + 1, bake_started_at=None)
         _work(draft, region.region)
     elif elapsed >= bake.max:
@@ -279,34 +295,20 @@ def _too_little(draft: Draft, region: RegionRollout, verdicts: Sequence[Verdict]
 
 
 def _region_passed(draft: Draft, region: RegionRollout) -> None:
+    """Its last step is done; a bake that somebody ended early, or harm in mode observe, earns nothing."""
     seen = sum(v.exposed for v in draft.facts.judgement.of(region.region) if v.signal == "errors")
     on = f" on {seen:,.0f} requests" if seen else ""
-    text = f"{region.region} passed its whole bake{on}{say.not_ruled_out(_open(draft, region))}."
+    left = say.not_ruled_out(not_ruled_out(draft, region.region))
+    text = f"{region.region} passed its whole bake{on}{left}."
+    if region.skipped_by:
+        text = (
+            f"{region.region} passed{on} with a bake that was ended early ({region.skipped_by.rstrip('.')})"
+            f"{left}. It becomes known good there once its watch is over."
+        )
     reason = say.plain("region.passed", text, region=region.region)
     draft.move_region(region.region, RegionTrigger.BAKE_PASSED, reason, passed_at=draft.now)
-    draft.known_good.append(
-        KnownGood(
-            service=draft.rollout.release.service,
-            region=region.region,
-            release=draft.rollout.release,
-            since=draft.now,
-            how="earned",
-            by=draft.rollout.id,
-        )
-    )
-
-
-def _open(draft: Draft, region: RegionRollout) -> list[str]:
-    """What the bake did not rule out, as people say it: `×2 failed requests`."""
-    checks = {check.signal: check for check in draft.plan.checks}
-    names = []
-    for one in draft.facts.judgement.of(region.region):
-        if one.kind is not VerdictKind.PASS and one.signal in checks:
-            signal = draft.plan.signals[one.signal]
-            counted = one.rests_on != "none" and signal.direction is Direction.UP
-            least = f"×{tolerance(checks[one.signal], signal.kind):g} " if counted else ""
-            names.append(f"{least}{signal.title}")
-    return names
+    if not region.skipped_by:
+        earn(draft, region.region)
 
 
 def _stage_passed(draft: Draft) -> None:
@@ -322,84 +324,53 @@ def _stage_passed(draft: Draft) -> None:
     release = draft.rollout.release
     until = draft.now + timedelta(seconds=draft.plan.watch_s)
     text = (
-        f"{release.version} passed in every region. It is watched for {say.span(draft.plan.watch_s)} more, "
+        f"{_how_it_ended(draft)} It is watched for {say.span(draft.plan.watch_s)} more, "
         f"until {say.clock(until, draft.now)}."
     )
-    draft.move(Trigger.ALL_PASSED, say.plain("succeeded", text), outcome=Outcome.PROMOTED)
+    draft.move(Trigger.ALL_PASSED, say.plain("succeeded", text), outcome=_outcome(draft))
     owe_watches(draft, until)
     draft.notify(f"{release.service} {text}")
 
 
-# ------------------------------------------------------------------ approvals
+def _outcome(draft: Draft) -> Outcome:
+    if draft.plan.observes:
+        return Outcome.WOULD_ROLL_BACK if draft.rollout.would else Outcome.OBSERVED
+    skipped = any(region.skipped_by for region in draft.rollout.regions)
+    return Outcome.FAST_PROMOTED if skipped else Outcome.PROMOTED
 
 
-def _at_barrier(draft: Draft) -> bool:
-    """Ask for approval once every region of the stage stands at the same approval step."""
+def _how_it_ended(draft: Draft) -> str:
+    version = draft.rollout.release.version
+    if draft.plan.observes:
+        what = "it" if draft.rollout.would else "nothing"
+        return f"{version} was observed in every region; {what} would have been rolled back."
+    skipped = [region.region for region in draft.rollout.regions if region.skipped_by]
+    early = f"; a bake was ended early in {', '.join(skipped)}" if skipped else ""
+    return f"{version} passed in every region{early}."
+
+
+# ------------------------------------------------------------------ barriers
+
+
+def _barrier(draft: Draft) -> tuple[ApprovalStep | GateStep, int] | None:
+    """The approval or gate at which every region of the stage stands, and its place."""
     regions = draft.stage_regions
-    stage = draft.plan.stages[draft.rollout.stage]
+    steps = draft.plan.stages[draft.rollout.stage].steps
     places = {region.step for region in regions}
-    if len(places) != 1 or any(r.phase is RegionPhase.DEPLOYING for r in regions):
-        return False
-    step_index = places.pop()
-    if step_index >= len(stage.steps):
-        return False
-    step = stage.steps[step_index]
-    if not isinstance(step, ApprovalStep):
-        return False
-    if (draft.rollout.stage, step_index) in draft.rollout.approved:
-        for region in regions:
-            draft.set_region(region.region, step=step_index + 1, bake_started_at=None)
+    if len(places) != 1 or any(region.phase is RegionPhase.DEPLOYING for region in regions):
+        return None
+    index = places.pop()
+    step = steps[index] if index < len(steps) else None
+    return (step, index) if isinstance(step, ApprovalStep | GateStep) else None
+
+
+def _stand_at(draft: Draft, step: ApprovalStep | GateStep, index: int) -> None:
+    """Wait, or take the whole stage past it."""
+    if isinstance(step, ApprovalStep):
+        passed = approvals.passed(draft, step, index)
+    else:
+        passed = gates.passed(draft, step, index)
+    if passed:
+        for region in draft.stage_regions:
+            draft.set_region(region.region, step=index + 1, bake_started_at=None)
         progress(draft)
-    else:
-        _ask(draft, step, step_index)
-    return True
-
-
-def _ask(draft: Draft, step: ApprovalStep, step_index: int) -> None:
-    deadline = draft.now + timedelta(seconds=step.within)
-    approval = Approval(
-        stage=draft.rollout.stage,
-        step=step_index,
-        minimum=step.min,
-        groups=step.groups,
-        self_approval=step.self_approval,
-        asked_at=draft.now,
-        deadline=deadline,
-    )
-    names = ", ".join(region.region for region in draft.stage_regions)
-    who = f" from {', '.join(step.groups)}" if step.groups else ""
-    text = (
-        f"{names} waits for {step.min} approval{'s' if step.min > 1 else ''}{who} "
-        f"until {say.clock(deadline, draft.now)}, then it is held."
-    )
-    draft.move(Trigger.APPROVAL_NEEDED, say.plain("approval.needed", text), approval=approval)
-    draft.notify(f"{draft.rollout.release.service} {draft.rollout.release.version}: {text}")
-    draft.wake_at(deadline)
-
-
-def await_approval(draft: Draft) -> None:
-    """Count the answers; at the deadline the outcome is a hold."""
-    if blind_too_long(draft):
-        return
-    approval = draft.rollout.approval
-    assert approval is not None, "awaiting_approval always knows what it waits for"
-    yes = {d.by for d in approval.decisions if d.decision == "approve"}
-    if len(yes) >= approval.minimum:
-        text = f"Approved by {', '.join(sorted(yes))}: {approval.decisions[-1].reason}"
-        place = (approval.stage, approval.step)
-        draft.move(
-            Trigger.APPROVED,
-            say.plain("approved", text),
-            actor=approval.decisions[-1].by,
-            approval=None,
-            approved=(*draft.rollout.approved, place),
-        )
-    elif draft.now >= approval.deadline:
-        waited = say.span((draft.now - approval.asked_at).total_seconds())
-        text = (
-            f"{len(yes)} of {approval.minimum} approvals came in {waited}. Resume to ask again, or roll back."
-        )
-        hold(draft, Trigger.APPROVAL_EXPIRED, say.plain("approval.expired", text))
-    else:
-        settle_deploys(draft)
-        draft.wake_at(approval.deadline)

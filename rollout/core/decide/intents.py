@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 from rollout.core import reason as say
+from rollout.core.decide import approvals, gates
 from rollout.core.decide.back import roll_back, still_ours, try_again
 from rollout.core.decide.draft import Draft
-from rollout.core.machine import PHASES, Trigger
-from rollout.core.model import ApprovalDecision, Hold, Intent, IntentKind, Outcome, Phase
+from rollout.core.decide.promote import promote
+from rollout.core.machine import PHASES, Remark, Trigger
+from rollout.core.model import Hold, Intent, IntentKind, ObligationState, Outcome, Phase
 
 _UNDER_WAY = (Phase.PROGRESSING, Phase.AWAITING_APPROVAL, Phase.HELD)
 
@@ -42,31 +44,27 @@ def _allowed(draft: Draft, trigger: Trigger) -> bool:
     return trigger in PHASES[draft.phase]
 
 
+def _takes_back(draft: Draft) -> bool:
+    """Whether to end it means to restore something: one that only observes changed nothing."""
+    return bool(draft.rollout.touched) and not draft.plan.observes
+
+
+def _note(draft: Draft, intent: Intent) -> None:
+    draft.remark(Remark.NOTE, say.plain("note", f"{intent.actor}: {intent.reason}"), intent.actor)
+
+
 def _by(intent: Intent, verb: str) -> str:
     return f"{intent.actor} {verb}: {intent.reason}"
 
 
-def _approve(draft: Draft, intent: Intent) -> None:
-    _answer(draft, intent, "approve")
-
-
-def _answer(draft: Draft, intent: Intent, decision: str) -> None:
-    approval = draft.rollout.approval
-    if approval is None or intent.at < approval.asked_at:
-        return
-    if any(given.by == intent.actor for given in approval.decisions):
-        return
-    given = ApprovalDecision(by=intent.actor, decision=decision, reason=intent.reason, at=intent.at)
-    draft.set(approval=replace(approval, decisions=(*approval.decisions, given)))
-
-
 def _reject(draft: Draft, intent: Intent) -> None:
     reason = say.plain("rejected", _by(intent, "rejected it"))
-    if draft.rollout.touched:
+    approvals.refuse(draft, intent)
+    if _takes_back(draft):
         if draft.phase in _UNDER_WAY:
             roll_back(draft, Trigger.ROLLBACK, reason, ending=Outcome.REJECTED, actor=intent.actor)
     elif _allowed(draft, Trigger.REJECT):
-        draft.move(Trigger.REJECT, reason, intent.actor, outcome=Outcome.REJECTED, approval=None, hold=None)
+        draft.move(Trigger.REJECT, reason, intent.actor, outcome=Outcome.REJECTED, hold=None)
 
 
 def _hold(draft: Draft, intent: Intent) -> None:
@@ -77,7 +75,7 @@ def _hold(draft: Draft, intent: Intent) -> None:
         owner=intent.actor, reason=intent.reason, since=draft.now, until=intent.until, then=intent.then
     )
     reason = say.plain("held", f"{intent.actor} holds it{until}: {intent.reason}")
-    draft.move(Trigger.HOLD, reason, intent.actor, hold=hold, approval=None)
+    draft.move(Trigger.HOLD, reason, intent.actor, hold=hold)
 
 
 def _resume(draft: Draft, intent: Intent) -> None:
@@ -100,7 +98,7 @@ def _rollback(draft: Draft, intent: Intent) -> None:
     if not draft.rollout.touched:
         _cancel(draft, intent)
         return
-    if not _allowed(draft, Trigger.ROLLBACK):
+    if draft.plan.observes or not _allowed(draft, Trigger.ROLLBACK):
         return
     reason = say.plain("rollback.asked", _by(intent, "asked to roll back"))
     if draft.phase is Phase.ROLLBACK_FAILED:
@@ -110,29 +108,47 @@ def _rollback(draft: Draft, intent: Intent) -> None:
 
 
 def _cancel(draft: Draft, intent: Intent) -> None:
-    if draft.rollout.touched or not _allowed(draft, Trigger.CANCEL):
+    if intent.details.get("disown"):
+        _disown(draft, intent)
+        return
+    if _takes_back(draft) or not _allowed(draft, Trigger.CANCEL):
         return
     reason = say.plain("canceled", _by(intent, "canceled it"))
-    draft.move(Trigger.CANCEL, reason, intent.actor, outcome=Outcome.CANCELED, hold=None, approval=None)
+    draft.move(Trigger.CANCEL, reason, intent.actor, outcome=Outcome.CANCELED, hold=None)
+
+
+def _disown(draft: Draft, intent: Intent) -> None:
+    """End it without acting: what became of it is not in this database, which was put back."""
+    if not _allowed(draft, Trigger.DISOWN):
+        return
+    text = _by(intent, "ended it without acting, since the database was put back")
+    reason = say.plain("disowned", text)
+    for record in draft.all_actions:
+        if record.open:
+            draft.drop(record)
+    for owed in draft.open_obligations():
+        draft.owe(replace(owed, state=ObligationState.UNPROVEN, ended_at=draft.now, reason=reason))
+    draft.move(Trigger.DISOWN, reason, intent.actor, outcome=Outcome.CANCELED, hold=None)
 
 
 def _supersede(draft: Draft, intent: Intent) -> None:
     reason = say.plain("superseded", intent.reason)
-    if draft.rollout.touched:
+    if _takes_back(draft):
         if draft.phase in _UNDER_WAY:
             roll_back(draft, Trigger.ROLLBACK, reason, ending=Outcome.SUPERSEDED, actor=intent.actor)
     elif _allowed(draft, Trigger.SUPERSEDE):
-        draft.move(
-            Trigger.SUPERSEDE, reason, intent.actor, outcome=Outcome.SUPERSEDED, hold=None, approval=None
-        )
+        draft.move(Trigger.SUPERSEDE, reason, intent.actor, outcome=Outcome.SUPERSEDED, hold=None)
 
 
 _ACTS = {
-    IntentKind.APPROVE: _approve,
+    IntentKind.APPROVE: approvals.answer,
     IntentKind.REJECT: _reject,
     IntentKind.HOLD: _hold,
     IntentKind.RESUME: _resume,
     IntentKind.ROLLBACK: _rollback,
     IntentKind.CANCEL: _cancel,
+    IntentKind.PROMOTE: promote,
+    IntentKind.GATE: gates.take_in,
+    IntentKind.NOTE: _note,
     IntentKind.SUPERSEDE: _supersede,
 }

@@ -9,6 +9,7 @@ from rollout.core.decide.draft import Draft
 from rollout.core.model import (
     ActionState,
     Kind,
+    KnownGood,
     Obligation,
     ObligationKind,
     ObligationState,
@@ -32,6 +33,24 @@ def owe_recovery(draft: Draft, region: RegionRollout) -> None:
     """Open the recovery of a region that was just restored."""
     until = draft.now + timedelta(seconds=draft.plan.recovery.within)
     draft.owe(_new(draft, ObligationKind.RECOVERY, region.region, until))
+
+
+def earn(draft: Draft, region: str) -> None:
+    """The release becomes what this region can go back to; not one that would have been rolled back."""
+    newest = next(iter(draft.facts.known_good.get(region, ())), None)
+    adopted = newest is not None and newest.release.version == draft.rollout.release.version
+    if draft.rollout.would is not None or adopted:
+        return
+    draft.known_good.append(
+        KnownGood(
+            service=draft.rollout.release.service,
+            region=region,
+            release=draft.rollout.release,
+            since=draft.now,
+            how="earned",
+            by=draft.rollout.id,
+        )
+    )
 
 
 def pursue(draft: Draft) -> None:
@@ -81,6 +100,8 @@ def _watch(draft: Draft, watch: Obligation) -> None:
         met = say.plain("watch.met", text, region=watch.region)
         _end(draft, watch, ObligationState.MET, met)
         draft.set(reason=met)
+        if region.skipped_by:
+            earn(draft, watch.region)
         _release_holdback(draft, watch.region)
     elif (draft.now - watch.until).total_seconds() > draft.plan.deadlines.blind:
         _end_unproven(draft, watch, f"The watch of {watch.region} ended without data: {problem}")
@@ -91,6 +112,8 @@ def _watch(draft: Draft, watch: Obligation) -> None:
 
 def _found(draft: Draft, region: str) -> str:
     """What a watch has to say of harm at its end."""
+    if draft.rollout.would is not None:
+        return "observed, and it would have been rolled back"
     cells = (name.partition("/") for name in draft.rollout.suspected)
     left = [draft.plan.signals[signal].title for place, _, signal in cells if place == region]
     return f"no harm to act on, and {', '.join(left)} still suspected" if left else "no harm"
@@ -153,6 +176,8 @@ def _release_holdback(draft: Draft, name: str) -> None:
     region = draft.rollout.region(name)
     if draft.phase is not Phase.SUCCEEDED or region.holdback_released or region.weight >= 100:
         return
+    if draft.plan.observes:  # who deploys it decides about the rest too
+        return
     generation = draft.raise_generation(name)
     release = draft.rollout.release
     draft.set_region(name, holdback_released=True, weight=100)
@@ -208,7 +233,7 @@ def _recover(draft: Draft, owed: Obligation) -> None:
     elif newest.open:
         draft.wake_in(every)
     elif newest.result.details.get("unsupported"):
-        _cannot_be_proven(draft, owed, newest.result.message)
+        _cannot_be_proven(draft, owed, newest)
     elif newest.state is ActionState.FAILED:
         _find(draft, owed, _slower(draft, owed))
     elif newest.action.kind is Kind.RESUME_WORK:
@@ -270,11 +295,20 @@ def _look_at_found(draft: Draft, owed: Obligation, found: ActionRecord) -> None:
         _find(draft, owed, draft.plan.recovery.check_every)
 
 
-def _cannot_be_proven(draft: Draft, owed: Obligation, message: str) -> None:
-    text = (
-        f"{owed.region} is back, and whether its work is done cannot be seen from here: {message} Look for "
-        "stalled work yourself."
-    )
+def _cannot_be_proven(draft: Draft, owed: Obligation, record: ActionRecord) -> None:
+    """The target cannot say what is stalled there, or cannot resume what it says is."""
+    message = record.result.message
+    if record.action.kind is Kind.RESUME_WORK:
+        count = len(record.action.details.get("items", ()))
+        text = (
+            f"{owed.region} is back, and {count} items are stalled there that cannot be resumed from here: "
+            f"{message} Resume them yourself."
+        )
+    else:
+        text = (
+            f"{owed.region} is back, and whether its work is done cannot be seen from here: {message} Look "
+            "for stalled work yourself."
+        )
     _end_unproven(draft, owed, text)
 
 

@@ -1,5 +1,6 @@
 """Before a region is touched: its way back is rehearsed, and what runs there is what is known to be good."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from rollout.core import reason as say
@@ -23,9 +24,8 @@ def prove_way_back(draft: Draft) -> None:
         names = ", ".join(
             f"{r.region} to {r.back_to.release.version}" for r in draft.rollout.regions if r.back_to
         )
-        draft.move(
-            Trigger.PREFLIGHT_PASSED, say.plain("preflight.passed", f"The way back is proven: {names}.")
-        )
+        text = f"The way back is proven: {names}.{_unrehearsed(draft)}"
+        draft.move(Trigger.PREFLIGHT_PASSED, say.plain("preflight.passed", text))
     else:
         draft.wake_in(QUEUE_POLL_S)
 
@@ -50,10 +50,11 @@ def prove(draft: Draft, region: RegionRollout) -> Reason | None:
         return None
     rehearsal = draft.newest(region.region, Kind.REHEARSE)
     reading = draft.newest(region.region, Kind.VERIFY)
-    if region.back_to != known[0] or rehearsal is None or reading is None:
+    unrehearsed = rehearsal is None and not draft.plan.observes
+    if region.back_to != known[0] or unrehearsed or reading is None:
         _order_proof(draft, region, known[0])
         return None
-    if rehearsal.open or reading.open:
+    if reading.open or (rehearsal is not None and rehearsal.open):
         return None
     return _proved(draft, region, rehearsal, reading, {good.release.version for good in known})
 
@@ -71,34 +72,59 @@ def _order_proof(draft: Draft, region: RegionRollout, target: KnownGood) -> None
         generation=generation,
         within_s=within,
     )
-    draft.order(order)
+    if not draft.plan.observes:
+        draft.order(order)
     draft.order(replace(order, kind=Kind.VERIFY))
 
 
+def _unrehearsed(draft: Draft) -> str:
+    """What is said of regions whose known good was not started once, apart from users."""
+    if draft.plan.observes:
+        return " Observing: it was read back, and nothing was rehearsed."
+    names = ", ".join(r.region for r in draft.rollout.regions if _cannot_rehearse(draft, r.region))
+    return f" {names}: no rehearsal possible there, so it was only read back." if names else ""
+
+
+def _cannot_rehearse(draft: Draft, region: str) -> bool:
+    rehearsal = draft.newest(region, Kind.REHEARSE)
+    return rehearsal is not None and bool(rehearsal.result.details.get("unsupported"))
+
+
 def _proved(
-    draft: Draft, region: RegionRollout, rehearsal: ActionRecord, reading: ActionRecord, good: set[str]
+    draft: Draft, region: RegionRollout, rehearsal: ActionRecord | None, reading: ActionRecord, good: set[str]
 ) -> Reason | None:
-    version = rehearsal.action.version
-    running = reading.result.running
-    shown = ", ".join(f"{n} × {v}" for v, n in sorted(running.items())) or "nothing"
-    if rehearsal.state is not ActionState.SUCCEEDED:
+    """The way back is proven by a rehearsal, where the target can, and by what was read back."""
+    assert region.back_to is not None, "a way back is proven to somewhere"
+    version, running = region.back_to.release.version, reading.result.running
+    failed = rehearsal is not None and rehearsal.state is not ActionState.SUCCEEDED
+    if failed and rehearsal is not None and not rehearsal.result.details.get("unsupported"):
         text = (
             f"{region.region} could not rehearse {version}, the release it would go back to: "
             f"{rehearsal.result.message} Nothing was touched. Mend it and resume."
         )
     elif reading.state is not ActionState.SUCCEEDED:
         text = f"{region.region} could not be read back: {reading.result.message} Mend it and resume."
-    elif version not in running or set(running) - good:
-        text = (
-            f"{region.region} runs {shown}, and its known good is {version}: somebody changed it without a "
-            "release. Bring it back, or adopt what runs, then resume."
+    else:
+        text = _unfit(draft, region.region, version, running, good)
+    if text:
+        return say.plain("preflight.no_way_back", text, region=region.region)
+    draft.set_region(region.region, rehearsed=True, running=running, running_at=reading.ended_at)
+    return None
+
+
+def _unfit(draft: Draft, region: str, version: str, running: Mapping[str, int], good: set[str]) -> str:
+    """What is wrong with what runs there; the release may run already where it is only observed."""
+    shown = ", ".join(f"{n} × {v}" for v, n in sorted(running.items())) or "nothing"
+    new = {draft.rollout.release.version} if draft.plan.observes else set()
+    if not set(running) & {version, *new} or set(running) - good - new:
+        return (
+            f"{region} runs {shown}, and its known good is {version}: somebody changed it without a "
+            "release, or its last bake was ended early and is still watched. Bring it back, or adopt what "
+            "runs, then resume."
         )
-    elif sum(running.values()) < LEAST_INSTANCES:
-        text = (
-            f"{region.region} runs {shown}: there is no room for the release beside its baseline. Run "
+    if sum(running.values()) < LEAST_INSTANCES and not draft.plan.observes:
+        return (
+            f"{region} runs {shown}: there is no room for the release beside its baseline. Run "
             f"{LEAST_INSTANCES} instances or more, then resume."
         )
-    else:
-        draft.set_region(region.region, rehearsed=True, running=running, running_at=reading.ended_at)
-        return None
-    return say.plain("preflight.no_way_back", text, region=region.region)
+    return ""

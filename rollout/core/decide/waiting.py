@@ -16,7 +16,7 @@ def hold(draft: Draft, trigger: Trigger, reason: Reason, *, remark: str = "") ->
     `remark` is for those who are woken, and no part of the reason.
     """
     held = Hold(owner=CONTROLLER, reason=reason.text, since=draft.now)
-    draft.move(trigger, reason, hold=held, approval=None)
+    draft.move(trigger, reason, hold=held)
     text = f"{draft.rollout.release.service} is held: {reason.text}"
     draft.notify(say.joined(text, remark), urgent=True)
 

@@ -66,10 +66,15 @@ def absence(
     silence: Silence,
     own: float,
 ) -> Absence | None:
-    """What is missing of one check, if anything. `own` are the missed requests of this very check."""
+    """What is missing of one check, if anything. `own` are the missed requests of this very check.
+
+    A source that tells late is asked what it could have told: silence is counted up to then.
+    """
     old, judged_from = plan.max_age(check), evidence.judged_from.timestamp()
     if state.base != BaselineKind.BESIDE and state.family != BUCKETS:
-        return _unheard(evidence, state, judged_from, now, old)
+        told = now - plan.delay(evidence.region, *evidence.peers)
+        return _unheard(evidence, state, judged_from, told, old)
+    now -= plan.delay(evidence.region)
     heard = {arm: _known(state.newest.get(arm), now + old) for arm in (CANDIDATE, BASELINE)}
     since = {arm: judged_from if time is None else max(time, judged_from) for arm, time in heard.items()}
     lost = {arm: now - since[arm] > old for arm in heard}

@@ -1,0 +1,129 @@
+"""What can be asked of a rollout NOW, by whom, and what is said otherwise. Nothing here is recorded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from rollout.core import reason as say
+from rollout.core.decide.promote import bakes_under_way
+from rollout.core.errors import Conflict, IllegalTransition, NotAllowed, NotFound
+from rollout.core.machine import PHASES, Trigger
+from rollout.core.model import Obligation, ObligationState, Phase, Rollout
+from rollout.core.policy import GateStep
+from rollout.ports import Case
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who asks: the name that history shows, and what the token gives."""
+
+    name: str
+    role: str
+    groups: tuple[str, ...] = ()
+
+
+def may_approve(case: Case, actor: Actor, at: datetime) -> None:
+    """Raise NotAllowed for one's own release or a missing group, Conflict for a second or a late answer."""
+    approval = case.rollout.approval
+    if case.rollout.phase is not Phase.AWAITING_APPROVAL or approval is None:
+        raise impossible(case, "approve")
+    involved = {case.rollout.created_by: "requested", case.rollout.release.author or "": "authored"}
+    own = next((word for name, word in involved.items() if _same(name, actor.name)), "")
+    if own and not approval.self_approval:
+        raise NotAllowed(f"{actor.name} {own} this release; the policy wants somebody else to approve.")
+    if approval.groups and not set(approval.groups) & set(actor.groups):
+        raise NotAllowed(
+            f"Approval is asked from {', '.join(approval.groups)}; {actor.name} is in "
+            f"{', '.join(actor.groups) or 'no group'}."
+        )
+    if any(given.by == actor.name for given in approval.decisions):
+        raise Conflict(f"{actor.name} has answered already; another person is needed.", "answered")
+    if at >= approval.deadline:
+        raise Conflict(
+            f"The approval was awaited until {say.clock(approval.deadline, at)}; what comes later does not "
+            "count. Wait until it is asked again.",
+            "expired",
+        )
+
+
+def _same(name: str, other: str) -> bool:
+    """Whether two names are one person's, however they are written."""
+    return name.strip().casefold() == other.strip().casefold()
+
+
+def refuse_unbaked(case: Case, region: str | None) -> None:
+    """Raise Conflict when there is no bake to end."""
+    baking = bakes_under_way(case.rollout, case.plan)
+    if region is not None and region not in case.plan.regions:
+        raise NotFound("region", region, f"Known to this rollout: {', '.join(case.plan.regions)}.")
+    if not baking or (region is not None and region not in baking):
+        where = region or "any region"
+        known = f"Under way in {', '.join(baking)}." if baking else "Wait until one is."
+        raise Conflict(f"No bake is under way in {where}, so there is none to end. {known}", "no-bake")
+
+
+def stage_of_gate(case: Case, gate: str, region: str | None) -> int:
+    """The stage that a report is for. Raises NotFound."""
+    if region is not None and region not in case.plan.regions:
+        raise NotFound("region", region, f"Known to this rollout: {', '.join(case.plan.regions)}.")
+    having = [
+        index
+        for index, stage in enumerate(case.plan.stages)
+        if any(isinstance(step, GateStep) and step.gate == gate for step in stage.steps)
+    ]
+    wanted = case.plan.stage_of(region) if region is not None else case.rollout.stage
+    if region is None and wanted not in having:  # reported early: it is for the next stage that has it
+        wanted = next((index for index in having if index > wanted), -1)
+    if wanted not in having:
+        known = sorted(
+            {step.gate for stage in case.plan.stages for step in stage.steps if isinstance(step, GateStep)}
+        )
+        where = f" in the stage of {region}" if region else " in this stage or a later one"
+        raise NotFound(
+            "gate", gate, f"The plan has none of that name{where}; known: {', '.join(known) or 'none'}."
+        )
+    return wanted
+
+
+def may_reject(rollout: Rollout) -> bool:
+    """Whether a no still changes something."""
+    wanted = Trigger.ROLLBACK if rollout.touched else Trigger.REJECT
+    going_on = not rollout.finished and rollout.phase is not Phase.ROLLBACK_FAILED
+    return going_on and wanted in PHASES[rollout.phase]
+
+
+def impossible(case: Case, what: str) -> IllegalTransition:
+    """Make the error that says what is possible instead."""
+    possible = possible_intents(case)
+    return IllegalTransition(case.rollout.id, case.rollout.phase, what, possible)
+
+
+def replaced_in(obligations: Sequence[Obligation]) -> frozenset[str]:
+    """The regions in which a newer release runs now."""
+    return frozenset(o.region for o in obligations if o.state is ObligationState.TAKEN_OVER)
+
+
+def replaced_everywhere(rollout: Rollout, obligations: Sequence[Obligation]) -> bool:
+    """Whether newer releases replaced it in every touched region, so that there is nothing to take back."""
+    touched = {region.region for region in rollout.touched}
+    return bool(touched) and touched <= replaced_in(obligations)
+
+
+def possible_intents(case: Case) -> tuple[str, ...]:
+    """The verbs that fit the present phase, and what is left to act on: what a person can do now."""
+    rollout, row = case.rollout, PHASES[case.rollout.phase]
+    takes_back = bool(rollout.touched) and not case.plan.observes
+    fits = {
+        "approve": rollout.phase is Phase.AWAITING_APPROVAL,
+        "hold": Trigger.HOLD in row,
+        "resume": Trigger.RESUME in row,
+        "promote": Trigger.PROMOTE in row and bool(bakes_under_way(rollout, case.plan)),
+        "rollback": takes_back
+        and Trigger.ROLLBACK in row
+        and not replaced_everywhere(rollout, case.obligations),
+        "cancel": not takes_back and Trigger.CANCEL in row,
+        "reject": may_reject(rollout),
+        "retry": rollout.phase is Phase.ROLLBACK_FAILED
+        or (rollout.finished and rollout.phase is not Phase.SUCCEEDED),
+    }
+    return tuple(verb for verb, fitting in fits.items() if fitting)

@@ -1,0 +1,141 @@
+"""After a backup was put back: what was done since is not done again, and nothing is ordered on a guess."""
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from rollout.core.errors import Conflict
+from rollout.core.model import Kind, Phase, RegionPhase
+from rollout.store import inline, open_store
+from rollout.store.backup import back_up, restore
+from tests.scenarios.world import ADMIN, NAMES, World
+
+
+def taken(world: World, path: Path) -> Path:
+    """A backup of the world's database as it is now."""
+    back_up(world.store.database.path, path, {}, world.clock.now())  # type: ignore[attr-defined]
+    return path
+
+
+async def put_back(world: World, backup: Path, at: datetime) -> World:
+    """The same regions, with a new controller on the database of the backup."""
+    target = backup.parent / "again" / "rollout.db"
+    restore(backup, target, backup.parent, at)
+    store = open_store(f"sqlite:///{target}", run=inline)
+    await store.distrust_if_old(at, 0)
+    again = World(store)
+    again.clock, again.plugins, again.health = world.clock, world.plugins, world.health
+    again.commands._clock = again.queries._clock = world.clock
+    again.reconciler = again.another_controller()
+    return again
+
+
+def changes(world: World) -> list[tuple[str, str, str]]:
+    """What was ordered and took effect, region by region."""
+    kinds = (Kind.DEPLOY, Kind.RESTORE, Kind.RESUME_WORK)
+    return [
+        (name, effect.action.kind, effect.action.version)
+        for name in NAMES
+        for effect in world.plugins.fake_deployer(name).effects
+        if effect.action.kind in kinds
+    ]
+
+
+async def test_where_nothing_happened_since_it_goes_on_by_itself(world: World, tmp_path: Path) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    again = await put_back(world, taken(world, tmp_path / "copy"), world.clock.now())
+    await again.run(2)
+    assert await again.store.doubted() == ()
+    await again.until(rollout_id, Phase.SUCCEEDED)
+    assert [await again.running(name) for name in NAMES] == [{"1.0.0": 1, "1.1.0": 3}] * 3
+
+
+async def test_orders_that_were_done_since_are_not_done_again(world: World, tmp_path: Path) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    backup = taken(world, tmp_path / "copy")
+    await world.until(rollout_id, Phase.SUCCEEDED)
+    await world.run(40)  # the watch is met, and the holdback follows
+    before, ran = changes(world), [await world.running(name) for name in NAMES]
+    again = await put_back(world, backup, world.clock.now())
+    await again.run(40)
+    assert changes(again) == before
+    assert [await again.running(name) for name in NAMES] == ran
+    pages = [text for text in again.pages() if "in doubt" in text]
+    assert len(pages) == 3
+    assert "has seen generation" in pages[0]
+
+
+async def test_a_rollback_of_the_backup_does_not_take_a_newer_release_back(
+    world: World, tmp_path: Path
+) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    await world.commands.rollback(rollout_id, ADMIN, "it smells")
+    await world.tick()
+    backup = taken(world, tmp_path / "copy")
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    newer = await world.start("1.2.0")
+    await world.until(newer, Phase.SUCCEEDED)
+    before = changes(world)
+    again = await put_back(world, backup, world.clock.now())
+    await again.run(40)
+    assert changes(again) == before
+    assert (await again.running("R3"))["1.2.0"] == 3
+
+
+async def test_a_target_that_tells_no_generation_is_compared_by_what_it_runs(
+    world: World, tmp_path: Path
+) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    backup = taken(world, tmp_path / "copy")
+    await world.until_region(rollout_id, "R3", RegionPhase.PASSED)
+    before = changes(world)
+    for name in NAMES:
+        world.plugins.fake_deployer(name)._services["mail"].generation = 0
+    again = await put_back(world, backup, world.clock.now())
+    await again.run(30)
+    assert [change for change in changes(again) if change[0] == "R3"] == [c for c in before if c[0] == "R3"]
+    assert any("it runs 1 × 1.0.0 + 3 × 1.1.0, and the database believes" in text for text in again.pages())
+
+
+async def test_a_person_ends_what_was_under_way_adopts_what_runs_and_releases_again(
+    world: World, tmp_path: Path
+) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    backup = taken(world, tmp_path / "copy")
+    await world.until(rollout_id, Phase.SUCCEEDED)
+    await world.run(40)
+    again = await put_back(world, backup, world.clock.now())
+    await again.run(20)
+    assert "In doubt" in (await again.queries.running("mail"))[0].problems[0]
+    await again.commands.cancel(rollout_id, ADMIN, "it has long ended")
+    await again.run(3)
+    view = await again.view(rollout_id)
+    assert (view.phase, view.outcome) == (Phase.CANCELED, "canceled")
+    assert "without acting" in view.reason.text
+    await again.commands.adopt("mail", ADMIN, "1.1.0 serves well")
+    await again.run(20)
+    assert await again.store.doubted() == ()
+    newer = await again.start("1.2.0")
+    await again.until(newer, Phase.SUCCEEDED)
+    assert [(await again.running(name))["1.2.0"] for name in NAMES] == [3, 3, 3]
+
+
+async def test_without_doubt_what_has_touched_a_region_cannot_be_canceled(world: World) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    with pytest.raises(Conflict, match="use rollback"):
+        await world.commands.cancel(rollout_id, ADMIN, "enough")
+
+
+async def test_a_region_that_does_not_answer_stays_in_doubt_until_it_does(
+    world: World, tmp_path: Path
+) -> None:
+    await world.given_baking("1.1.0")
+    backup = taken(world, tmp_path / "copy")
+    world.plugins.fake_deployer("R3").unreachable = True
+    again = await put_back(world, backup, world.clock.now())
+    await again.run(25)
+    assert [pair.region for pair in await again.store.doubted()] == ["R3"]
+    world.plugins.fake_deployer("R3").unreachable = False
+    await again.run(25)
+    assert await again.store.doubted() == ()
