@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rollout.core.actions import Action, ActionRecord, ActionResult
-from rollout.core.decide.draft import Decision
-from rollout.core.judge.evidence import RegionEvidence
+from rollout.core.decision import Decision
 from rollout.core.model import (
+    Doubt,
     Instance,
     Intent,
     KnownGood,
@@ -25,6 +25,10 @@ from rollout.core.model import (
 )
 from rollout.core.plan import Plan
 from rollout.core.signals import Sample, Signal
+from rollout.once import Answer, Claim, Kept
+
+if TYPE_CHECKING:  # the judge brings numpy, which a verb of the command line does not need
+    from rollout.core.judge.evidence import RegionEvidence
 
 
 class Clock(Protocol):
@@ -57,11 +61,11 @@ class Deployer(Protocol):
 
     `apply` is called again with the same key until it answers SUCCEEDED or FAILED, also after a crash of the
     controller: the same key and generation must never take effect twice. A deployer that declares `fences`
-    refuses, with PermanentError, a generation lower than the highest it has seen for the service.
+    refuses, with PermanentError or FAILED, a generation lower than the highest it has seen for the service.
     """
 
     supports: frozenset[str]  # of rollout.core.model.Kind
-    fences: bool
+    fences: bool  # what it sees of generations is in the result of VERIFY, as details["generation"]
 
     async def apply(self, key: str, action: Action) -> Reply: ...
 
@@ -102,6 +106,31 @@ class MetricSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What there is of one signal in one region now: how many series, of which versions, and how old.
+
+    `versions` maps each to the number of its instances or series. `newest` is the time of the newest point,
+    where the source tells it. `said`: what is missing or odd, and what is near; empty when all is well.
+    """
+
+    signal: str
+    series: int = 0
+    versions: Mapping[str, int] = field(default_factory=dict)
+    newest: datetime | None = None
+    said: str = ""
+
+
+@runtime_checkable
+class LookingSource(Protocol):
+    """A source that can say what there is, for people who write signals; it keeps nothing of that.
+
+    Raises OutsideError when it could not be asked at all. The cursor of the ask is not used.
+    """
+
+    async def found(self, ask: Ask) -> tuple[Found, ...]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
     """What to read of long ago: a sample for each interval that ends in (since, until].
 
@@ -139,6 +168,7 @@ class Notice:
     service: str
     text: str
     urgent: bool
+    link: str = ""  # where to look and to decide; opening it changes nothing
 
 
 class Notifier(Protocol):
@@ -173,6 +203,9 @@ class Keep:
     raw_bytes: int = 250_000_000  # of the samples of one service
     day_bytes: int = 8_000_000  # of the history of one service and day
     database_bytes: int = 10_000_000_000  # of everything
+    requests_s: float = 86400.0  # for which a request with a key, and its answer, is kept
+    rollout_days: int = 400  # after its end for which a rollout is kept, with its whole history
+    token_days: int = 400  # for which a token that has ended is kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,14 +217,14 @@ class Case:
     intents: tuple[Intent, ...] = ()  # not acted on yet, oldest first
     actions: tuple[ActionRecord, ...] = ()  # all of this rollout, oldest first
     obligations: tuple[Obligation, ...] = ()
-    evidence: Mapping[str, RegionEvidence] = field(default_factory=dict)
+    evidence: Mapping[str, "RegionEvidence"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change(Decision):
     """A decision with the evidence that it rests on: what one transaction writes."""
 
-    evidence: Mapping[str, RegionEvidence] = field(default_factory=dict)
+    evidence: Mapping[str, "RegionEvidence"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +278,7 @@ class Store(Protocol):
     ) -> None: ...
     async def commit(self, change: Change) -> Rollout: ...  # raises StaleWrite, Conflict
     async def ask(self, intent: Intent) -> None: ...  # records it and makes the rollout due at intent.at
+    # ^ raises StaleWrite when the rollout has other transitions than intent.seen
     async def events(
         self,
         *,
@@ -254,6 +288,9 @@ class Store(Protocol):
         newest: bool = False,
         limit: int = 200,
     ) -> tuple[Event, ...]: ...  # in order; `newest`: the last of them, not the first
+    async def stamps(self, rollout_ids: Collection[str]) -> Mapping[str, int]: ...
+    # ^ by id, a number that rises with every write to a rollout, its evidence included
+    async def newest_sequence(self) -> int: ...  # of all events; 0 while there is none
 
     # actions
     async def due_actions(self, now: datetime, limit: int) -> tuple[ActionRecord, ...]: ...
@@ -297,6 +334,13 @@ class Store(Protocol):
     async def service_regions(self, service: str) -> tuple[ServiceRegion, ...]: ...
     async def adopt(self, known_good: Sequence[KnownGood]) -> None: ...  # raises the generations too
     async def was_rolled_back(self, service: str, version: str) -> str | None: ...  # by which rollout
+    async def doubted(self) -> tuple[ServiceRegion, ...]: ...  # since the database was put back
+    async def settle_doubt(self, service: str, region: str, found: Doubt | None) -> None: ...  # None ends it
+
+    # requests with a key (rollout/once.py); each write of a claim's own task marks it in its transaction
+    async def reserve(self, claim: Claim) -> Kept: ...
+    async def keep_answer(self, claim: Claim, answer: Answer) -> Answer: ...  # the one that is kept
+    async def release(self, claim: Claim) -> None: ...  # ended without an answer
 
     # access
     async def add_token(self, token: Token, secret_hash: str) -> None: ...  # Conflict: its name too

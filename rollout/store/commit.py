@@ -10,11 +10,12 @@ from sqlalchemy.exc import IntegrityError
 
 from rollout.core.errors import Conflict, NotFound, StaleWrite
 from rollout.core.machine import Trigger
-from rollout.core.model import Phase, Rollout
+from rollout.core.model import Outcome, Phase, Rollout
 from rollout.ports import Change
 from rollout.store import actions, mapping, rollouts, services, tables
 from rollout.store.writing import add, put
 
+_OBSERVED = (Outcome.OBSERVED, Outcome.WOULD_ROLL_BACK)  # of one that never acts
 _R, _REGION = tables.rollouts, tables.regions
 _STORED = (
     select(_R.c.version, _R.c.transitions, _R.c.wakes, _R.c.next_due_at)
@@ -80,7 +81,9 @@ def commit(conn: Connection, change: Change) -> Rollout:
     services.move(conn, change)
     if change.rolled_back:
         services.stop(conn, rollout, at)
-    elif any(row.trigger == Trigger.ALL_PASSED for row in change.transitions):
+    elif rollout.outcome not in _OBSERVED and any(
+        t.trigger == Trigger.ALL_PASSED for t in change.transitions
+    ):
         services.go_on(conn, rollout)
     return new
 

@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection
 
 from rollout.ports import Keep
-from rollout.store import accounts, settling, tables, thinning
+from rollout.store import accounts, aging, requests, settling, thinning
 from rollout.store.disk import Room, room
 
 log = structlog.get_logger(__name__)
@@ -20,13 +20,16 @@ NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 def step(conn: Connection, path: Path, now: datetime, keep: Keep) -> bool:
     """Do one step. Returns whether more is to do at once."""
     before = now - timedelta(seconds=keep.raw_s)
-    conn.execute(delete(tables.sessions).where(tables.sessions.c.expires_at < before))
     left = BATCH
+    requests_before = now - timedelta(seconds=keep.requests_s)
     for piece in (
+        partial(requests.forget, conn, requests_before),
         partial(settling.settle, conn, now),
         partial(settling.drop_settled, conn, before),
         partial(_large_samples, conn, keep),
         partial(thinning.thin, conn, now, keep),
+        partial(aging.drop_rollouts, conn, now, keep),
+        partial(aging.drop_access, conn, now, keep),
     ):
         if left > 0:
             left -= piece(left)

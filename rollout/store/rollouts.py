@@ -1,7 +1,7 @@
 """Rollouts and their history: reading, adding, asking and waking. Writing a decision is commit.py."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from rollout.core.errors import Conflict, NotFound
+from rollout.core.errors import Conflict, NotFound, StaleWrite
 from rollout.core.judge.evidence import of_this_form
 from rollout.core.model import FINISHED, ActionState, Intent, Phase, RegionRollout, Rollout, Transition
 from rollout.core.plan import Plan
@@ -189,12 +189,27 @@ def add(
 
 
 def ask(conn: Connection, intent: Intent) -> None:
-    """Record what somebody wants and make its rollout due. Raises NotFound, and Conflict for a known id."""
-    wake(conn, intent.rollout_id, intent.at)
+    """Record what somebody wants and make its rollout due.
+
+    Raises NotFound, Conflict for a known id, and StaleWrite when the rollout moved on since it was looked at.
+    """
+    wake(conn, intent.rollout_id, intent.at)  # locks the row, so that what is read next stays true
+    _refuse_stale(conn, intent)
     known = select(tables.intents.c.id).where(tables.intents.c.id == intent.id)
     if conn.execute(known).one_or_none() is not None:
         raise Conflict(f"The intent '{intent.id}' is already recorded.", "exists")
     insert_rows(conn, tables.intents, [mapping.INTENT.row(intent)])
+
+
+def _refuse_stale(conn: Connection, intent: Intent) -> None:
+    if intent.seen is None:
+        return
+    now = conn.execute(select(_R.c.transitions).where(_IS), {"rollout_id": intent.rollout_id}).scalar_one()
+    if intent.seen != now:
+        raise StaleWrite(
+            f'You looked at version "{intent.seen}", and it is at "{now}" now. '
+            "Read it again and decide again."
+        )
 
 
 def wake(conn: Connection, rollout_id: str, at: datetime) -> None:
@@ -227,3 +242,14 @@ def events(conn: Connection, rollout_id: str | None, span: Span) -> tuple[Event,
         Event(sequence=row.sequence, service=row.service, transition=mapping.TRANSITION.noun(row))
         for row in (reversed(chosen) if span.newest else chosen)
     )
+
+
+def stamps(conn: Connection, rollout_ids: Collection[str]) -> Mapping[str, int]:
+    """How often each of these was written; unknown ids have none."""
+    rows = conn.execute(select(_R.c.id, _R.c.version).where(_R.c.id.in_(rollout_ids)))
+    return {row.id: row.version for row in rows}
+
+
+def newest_sequence(conn: Connection) -> int:
+    """The place of the newest event; 0 while there is none."""
+    return conn.scalar(select(func.max(tables.transitions.c.sequence))) or 0

@@ -76,7 +76,9 @@ def adopt(conn: Connection, known_good: Sequence[KnownGood]) -> None:
     """A person says what is good; a decision about the pair, so its fence rises."""
     for good in known_good:
         before = _known(conn, good.service).get(good.region) or _unknown(good.service, good.region)
-        _save(conn, [_pushed(replace(before, generation=before.generation + 1), good)])
+        seen = before.doubt.seen if before.doubt else 0
+        generation = max(before.generation, seen) + 1
+        _save(conn, [_pushed(replace(before, generation=generation, doubt=None), good)])
 
 
 def see_running(conn: Connection, seen: ServiceRegion) -> None:

@@ -14,11 +14,12 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from rollout.core.actions import ActionRecord
-from rollout.core.model import Intent, KnownGood, Phase, Rollout, Service, ServiceRegion, Transition
+from rollout.core.model import Doubt, Intent, KnownGood, Phase, Rollout, Service, ServiceRegion, Transition
 from rollout.core.plan import Plan
 from rollout.core.signals import Sample, Signal
+from rollout.once import Answer, Claim, Kept, current_claim
 from rollout.ports import Case, Change, Event, Keep, Observed, Store, Token
-from rollout.store import access, actions, history, keeping, readings, rollouts, services
+from rollout.store import access, actions, doubt, history, keeping, readings, requests, rollouts, services
 from rollout.store.commit import commit
 from rollout.store.engine import BUSY_S, Database, open_database
 from rollout.store.faults import explained, is_busy
@@ -48,6 +49,7 @@ class SqlStore(Store):
 
     def __init__(self, database: Database, *, run: Run | None = None) -> None:
         self.database = database
+        self.wrote: Callable[[], None] = lambda: None  # called after history was written
         self._own_thread = OneThread() if run is None else None
         self._run: Run = run or self._own_thread  # type: ignore[assignment]  # one of the two is set
 
@@ -61,6 +63,20 @@ class SqlStore(Store):
         return await self._transaction(self.database.read, lambda conn: work(conn, *args, **kwargs))
 
     async def _write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._effect("", work, *args, **kwargs)
+
+    async def _effect(self, resource: str, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Write, and mark the request with a key that this is done for; `resource` says what it is about."""
+        claim = current_claim()
+
+        def marked(conn: Connection) -> T:
+            if claim is not None:
+                requests.mark(conn, claim, resource)
+            return work(conn, *args, **kwargs)
+
+        return await self._transaction(self.database.write, marked)
+
+    async def _unmarked(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._transaction(self.database.write, lambda conn: work(conn, *args, **kwargs))
 
     async def _transaction(self, engine: Engine, work: Callable[[Connection], T]) -> T:
@@ -117,15 +133,18 @@ class SqlStore(Store):
         self, rollout: Rollout, plan: Plan, transition: Transition, intents: Sequence[Intent] = ()
     ) -> None:
         """A new rollout with the first row of its history. Raises Conflict when its id is taken."""
-        await self._write(rollouts.add, rollout, plan, transition, intents)
+        await self._effect(f"rollout:{rollout.id}", rollouts.add, rollout, plan, transition, intents)
+        self.wrote()
 
     async def commit(self, change: Change) -> Rollout:
         """Write a decision. Raises NotFound, StaleWrite for old facts, Conflict for a busy region."""
-        return await self._write(commit, change)
+        written = await self._write(commit, change)
+        self.wrote()
+        return written
 
     async def ask(self, intent: Intent) -> None:
-        """Record what somebody wants and make its rollout due. Raises NotFound; Conflict for a known id."""
-        await self._write(rollouts.ask, intent)
+        """Record what somebody wants and make its rollout due. Raises NotFound, Conflict and StaleWrite."""
+        await self._effect(f"rollout:{intent.rollout_id}", rollouts.ask, intent)
 
     async def events(
         self,
@@ -139,6 +158,28 @@ class SqlStore(Store):
         """Transitions of all rollouts, or of one, between two sequence numbers, in order."""
         place = rollouts.Span(after=after, before=before, newest=newest, limit=limit)
         return await self._read(rollouts.events, rollout_id, place)
+
+    async def stamps(self, rollout_ids: Collection[str]) -> Mapping[str, int]:
+        """By id, a number that rises with every write to a rollout; unknown ids have none."""
+        return await self._read(rollouts.stamps, rollout_ids)
+
+    async def newest_sequence(self) -> int:
+        """The place of the newest event in the global sequence; 0 while there is none."""
+        return await self._read(rollouts.newest_sequence)
+
+    # ------------------------------------------------------------------ requests with a key
+
+    async def reserve(self, claim: Claim) -> Kept:
+        """Take the key unless another copy has it; what is known of it then."""
+        return await self._unmarked(requests.reserve, claim)
+
+    async def keep_answer(self, claim: Claim, answer: Answer) -> Answer:
+        """Keep the first answer; the one that is kept."""
+        return await self._unmarked(requests.answer, claim, answer)
+
+    async def release(self, claim: Claim) -> None:
+        """End a copy without an answer."""
+        await self._unmarked(requests.release, claim)
 
     # ------------------------------------------------------------------ actions
 
@@ -222,17 +263,30 @@ class SqlStore(Store):
 
     async def adopt(self, known_good: Sequence[KnownGood]) -> None:
         """A person says what is good; each generation rises."""
-        await self._write(services.adopt, known_good)
+        about = f"service:{known_good[0].service}" if known_good else ""
+        await self._effect(about, services.adopt, known_good)
 
     async def was_rolled_back(self, service: str, version: str) -> str | None:
         """By which rollout, the last time."""
         return await self._read(services.was_rolled_back, service, version)
 
+    async def doubted(self) -> tuple[ServiceRegion, ...]:
+        """Where nothing is ordered since the database was put back, by service and region."""
+        return await self._read(doubt.doubted)
+
+    async def settle_doubt(self, service: str, region: str, found: Doubt | None) -> None:
+        """Keep what a reading found; None ends the doubt."""
+        await self._write(doubt.settle, service, region, found)
+
+    async def distrust_if_old(self, now: datetime, known: int) -> str:
+        """Put every region in doubt when this database is older than event `known`; why, in a sentence."""
+        return await self._write(doubt.distrust_if_old, now, known)
+
     # ------------------------------------------------------------------ access
 
     async def add_token(self, token: Token, secret_hash: str) -> None:
         """Store a token. Raises Conflict when its id, its secret, or its name among valid ones is known."""
-        await self._write(access.add_token, token, secret_hash)
+        await self._effect(f"token:{token.id}", access.add_token, token, secret_hash)
 
     async def token(self, secret_hash: str) -> Token | None:
         """The token of a secret, also when it has expired or was revoked."""

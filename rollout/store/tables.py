@@ -17,6 +17,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -298,12 +299,12 @@ class ServiceRegionRow(Row, table=True):
 
 
 class RolledBackRow(Row, table=True):
-    """A version that was rolled back, and by which rollout last."""
+    """A version that was rolled back, and by which rollout last; the rollout itself may be gone."""
 
     __tablename__ = "rolled_back_versions"
     service: str = _key()
     version: str = _key()
-    rollout_id: str = _of(ID, _rollout())
+    rollout_id: str = _of(ID)
 
 
 class TokenRow(Row, table=True):
@@ -318,6 +319,23 @@ class TokenRow(Row, table=True):
     expires_at: datetime | None = _of(Utc(), null=True)
     revoked_at: datetime | None = _of(Utc(), null=True)
     body: Mapping[str, Any] = _of(Json())
+
+
+class RequestRow(Row, table=True):
+    """A request with a key: who works on it, what it did, and what was answered (compressed)."""
+
+    __tablename__ = "requests"
+    __table_args__ = (Index("ix_requests_started", "started_at"),)
+    scope: str = _key()
+    key: str = _key()
+    fingerprint: str = _of(String())
+    owner: str = _of(String())
+    started_at: datetime = _of(Utc())
+    effect_at: datetime | None = _of(Utc(), null=True)
+    resource: str | None = _of(String(), null=True)
+    status: int | None = _of(Integer(), null=True)
+    headers: Mapping[str, Any] | None = _of(Json(), null=True)
+    answer: bytes | None = _of(LargeBinary(), null=True)
 
 
 class SessionRow(Row, table=True):
@@ -358,3 +376,4 @@ service_regions = _table(ServiceRegionRow)
 rolled_back_versions = _table(RolledBackRow)
 tokens = _table(TokenRow)
 sessions = _table(SessionRow)
+requests = _table(RequestRow)

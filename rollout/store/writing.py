@@ -1,4 +1,4 @@
-"""Insert, insert-or-replace and insert-or-increase by primary key, the same on SQLite and PostgreSQL."""
+"""Insert, also if missing, or replace, or increase, by primary key, the same on SQLite and PostgreSQL."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,6 +16,12 @@ def add(conn: Connection, table: Table, rows: Sequence[Values]) -> None:
     """Insert rows; they must have the same columns."""
     if rows:
         conn.execute(insert(table), list(rows))
+
+
+def add_missing(conn: Connection, table: Table, row: Values) -> None:
+    """Insert a row unless there is one with its primary key."""
+    statement = _INSERTS[conn.dialect.name](table).on_conflict_do_nothing()
+    conn.execute(statement, [row])
 
 
 def put(conn: Connection, table: Table, rows: Sequence[Values]) -> None:

@@ -1,0 +1,90 @@
+"""Verbs about the database of this machine: db backup, verify, restore. They need no server."""
+
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from rollout.cli.exits import Exit, Failure
+from rollout.cli.session import Session
+from rollout.core.errors import StoreError
+
+if TYPE_CHECKING:
+    from rollout.store.backup import Backup
+
+File = Annotated[Path, typer.Argument(help="The backup file.", show_default=False)]
+_SQLITE = "sqlite:///"
+
+
+def backup(session: Session, file: File) -> Exit | None:
+    """Copy the database into one file, also while the controller uses it."""
+    from rollout.store.backup import back_up  # noqa: PLC0415  # the database's library is slow to import
+
+    settings = session.settings
+    made = back_up(_database(session), file, {settings.revisions.name: settings.revisions}, _now(session))
+    session.show(_told(made), lambda _: Text(f"✔ {_words(made)}\n  Try it: rollout db verify {file}"))
+    return None
+
+
+def verify(session: Session, file: File) -> Exit | None:
+    """Read a backup from end to end: whether it is whole and ours, and what it holds."""
+    from rollout.store.backup import verify as look  # noqa: PLC0415  # as above
+
+    found = look(file)
+    session.show(_told(found), lambda _: Text(f"✔ {_words(found)}"))
+    return None
+
+
+def restore(session: Session, file: File) -> Exit | None:
+    """Put a backup in the place of the database, which is kept beside it. The controller must be stopped.
+
+    When it starts again it orders nothing in a region until a reading shows that nothing happened there since
+    the backup, or a person has adopted what runs.
+    """
+    from rollout.bootstrap import only_controller  # noqa: PLC0415  # as above
+    from rollout.store.backup import restore as put_back  # noqa: PLC0415  # as above
+
+    settings = session.settings
+    settings.data.mkdir(parents=True, exist_ok=True)
+    try:
+        with only_controller(settings):
+            found, aside = put_back(file, _database(session), settings.data, _now(session))
+    except StoreError as error:
+        raise Failure(str(error), Exit.USAGE, "mend that, then: rollout db restore FILE") from error
+    kept = f"\n  The database before is kept as {aside}" if aside else ""
+    told = {**_told(found), "kept": str(aside) if aside else None}
+    session.show(told, lambda _: Text(f"✔ Restored {_words(found)}{kept}\n  {_AFTER}"))
+    return None
+
+
+_AFTER = (
+    "Start the controller: rollout serve. Each region is looked at before anything is ordered there; where "
+    "it differs from the backup you are told, also by: rollout service show SERVICE"
+)
+
+
+def _database(session: Session) -> Path:
+    url = session.settings.database_url
+    if not url.startswith(_SQLITE):
+        message = "This is for SQLite. A PostgreSQL database has tools of its own."
+        raise Failure(message, Exit.USAGE, "pg_dump or pg_basebackup")
+    return Path(url.removeprefix(_SQLITE))
+
+
+def _now(session: Session) -> datetime:
+    return session.world.clock.now()
+
+
+def _told(found: "Backup") -> dict[str, Any]:
+    return {**asdict(found), "path": str(found.path), "files": list(found.files)}
+
+
+def _words(found: "Backup") -> str:
+    taken = f"taken at {found.taken_at}" if found.taken_at else "a database, and no backup"
+    return (
+        f"{found.path}: {found.bytes:,} bytes, {taken}, schema {found.schema}, {found.services} services, "
+        f"{found.rollouts} rollouts of which {found.under_way} under way, newest event {found.events}."
+    )

@@ -1,0 +1,219 @@
+"""Copies of an SQLite database: made while it is in use, verified, and put back.
+
+A backup is ONE file: the database with two more tables, of where it comes from (`backup_info`) and of the
+files that belong to it (`backup_files`). What a restored database may not do is doubt.py's work.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import rollout
+from rollout.core.errors import StoreError
+from rollout.core.model import FINISHED
+from rollout.store.engine import APPLICATION_ID, sqlite_module
+from rollout.store.faults import store_error
+
+INFO, FILES = "backup_info", "backup_files"
+_SIDE_FILES = ("-wal", "-shm", "-journal")
+_ENDED = ", ".join(f"'{phase.value}'" for phase in sorted(FINISHED))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """What a file holds. `taken_at` is empty for a database that is no backup."""
+
+    path: Path
+    bytes: int
+    schema: str
+    taken_at: str
+    rollouts: int
+    under_way: int
+    services: int
+    events: int  # the sequence number of the newest
+    newest_event_at: str
+    files: tuple[str, ...]
+
+
+def back_up(source: Path, target: Path, files: Mapping[str, Path], now: datetime) -> Backup:
+    """Copy the database `source`, also while a controller uses it, with `files` by name, into `target`.
+
+    The copy is the database at one moment. It appears whole under its name, or not at all. Raises StoreError
+    when `target` is there already, or one of the two cannot be used.
+    """
+    if target.exists():
+        raise StoreError(f"'{target}' is there already. Name another file, or move that one away.")
+    if not source.is_file():
+        raise StoreError(f"There is no database at '{source}'. Start the controller, or see ROLLOUT_DATA.")
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with _errors_of(target):
+            _copy(source, part)
+            _note(part, files, now)
+        found = verify(part)
+        _flush(part)
+        part.replace(target)
+        _flush(target.parent)
+    except OSError as error:
+        raise StoreError(f"The backup '{target}' cannot be written: {error.strerror}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return _renamed(found, target)
+
+
+def verify(path: Path) -> Backup:
+    """Read a backup, or a database that nobody uses, from end to end.
+
+    Raises StoreError when it is damaged, of another program, or breaks a reference between its tables.
+    """
+    if not path.is_file():
+        raise StoreError(f"There is no file '{path}'.")
+    with _errors_of(path), closing(_connect(path, read_only=True)) as conn:
+        (owner,) = conn.execute("PRAGMA application_id").fetchone()
+        if owner != APPLICATION_ID:
+            raise StoreError(f"'{path}' is no database of this program (application id {owner}).")
+        wrong = [row[0] for row in conn.execute("PRAGMA integrity_check(5)") if row[0] != "ok"]
+        wrong += [f"{row[0]} row {row[1]} names a {row[2]} that is not there" for row in _broken(conn)]
+        if wrong:
+            raise StoreError(f"'{path}' is damaged: {'; '.join(wrong)}. Restore another backup.")
+        return _described(path, conn)
+
+
+def restore(backup: Path, target: Path, directory: Path, now: datetime) -> tuple[Backup, Path | None]:
+    """Put `backup` in the place of the database `target`, which must not be in use.
+
+    What was there is moved aside, never deleted. Files of the backup are written to `directory` where there
+    are none. Returns what was restored, and where the old database is now. Raises StoreError, and then
+    nothing was changed.
+    """
+    found = verify(backup)
+    if not found.taken_at:
+        raise StoreError(
+            f"'{backup}' is a database, and no backup: it was not made by `rollout db backup`. Make one of "
+            "it with `rollout db backup` first, so that it is known when it was taken."
+        )
+    aside: Path | None = None
+    part = target.with_name(f".{target.name}.restoring")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _errors_of(target):
+            _copy(backup, part)
+            _keep_files(part, directory)
+        _flush(part)
+        if target.exists():
+            aside = _move_aside(target, now)
+        part.replace(target)
+        _flush(target.parent)
+    except OSError as error:
+        raise StoreError(f"'{target}' cannot be replaced: {error.strerror}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return found, aside
+
+
+# ---------------------------------------------------------------------- files
+
+
+def _copy(source: Path, target: Path) -> None:
+    """One moment of `source`; under WAL its writers wait for nothing meanwhile."""
+    target.unlink(missing_ok=True)
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with closing(_connect(source, read_only=True)) as read, closing(_connect(target)) as write:
+        read.backup(write)
+        write.execute("PRAGMA journal_mode=DELETE")  # one file, that can be moved by itself
+
+
+def _move_aside(target: Path, now: datetime) -> Path:
+    aside = target.with_name(f"{target.name}.before-{now:%Y%m%dT%H%M%S}")
+    if aside.exists():
+        raise StoreError(f"'{aside}' is there already. Move it away, and restore again.")
+    for suffix in ("", *_SIDE_FILES):
+        side = target.with_name(target.name + suffix)
+        if side.exists():
+            side.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _keep_files(part: Path, directory: Path) -> None:
+    with closing(_connect(part)) as conn:
+        for name, content in conn.execute(f"SELECT name, content FROM {FILES}"):  # noqa: S608  # our own name
+            path = directory / Path(name).name
+            if not path.exists():
+                path.write_bytes(content)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---------------------------------------------------------------------- database
+
+
+def _connect(path: Path, *, read_only: bool = False) -> Any:
+    mode = "ro" if read_only else "rw"
+    return sqlite_module().connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    module = sqlite_module()
+    try:
+        yield
+    except module.Error as error:
+        raise store_error(path, error) from error
+
+
+def _note(part: Path, files: Mapping[str, Path], now: datetime) -> None:
+    info = {"taken_at": now.isoformat(timespec="seconds"), "program": rollout.__version__}
+    with closing(_connect(part)) as conn:
+        for name in (INFO, FILES):  # a backup of a database that was just restored
+            conn.execute(f"DROP TABLE IF EXISTS {name}")
+        conn.execute(f"CREATE TABLE {INFO} (body TEXT NOT NULL)")
+        conn.execute(f"CREATE TABLE {FILES} (name TEXT PRIMARY KEY, content BLOB NOT NULL)")
+        conn.execute(f"INSERT INTO {INFO} VALUES (?)", (json.dumps(info),))  # noqa: S608  # our own name
+        for name, path in files.items():
+            if path.is_file():
+                conn.execute(f"INSERT INTO {FILES} VALUES (?, ?)", (name, path.read_bytes()))  # noqa: S608
+
+
+def _broken(conn: Any) -> list[tuple[str, int, str]]:
+    return list(conn.execute("PRAGMA foreign_key_check").fetchmany(5))
+
+
+def _described(path: Path, conn: Any) -> Backup:
+    tables = {row[0] for row in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    (schema,) = conn.execute("SELECT version_num FROM alembic_version").fetchone() or ("none",)
+    newest = conn.execute("SELECT sequence, at FROM transitions ORDER BY sequence DESC LIMIT 1").fetchone()
+    taken, files = "", []
+    if INFO in tables:
+        taken = json.loads(conn.execute(f"SELECT body FROM {INFO}").fetchone()[0])["taken_at"]  # noqa: S608
+        files = [row[0] for row in conn.execute(f"SELECT name FROM {FILES} ORDER BY name")]  # noqa: S608
+    return Backup(
+        path=path,
+        bytes=path.stat().st_size,
+        schema=str(schema),
+        taken_at=taken,
+        rollouts=_count(conn, "rollouts"),
+        under_way=_count(conn, f"rollouts WHERE phase NOT IN ({_ENDED})"),
+        services=_count(conn, "services"),
+        events=int(newest[0]) if newest else 0,
+        newest_event_at=str(newest[1]) if newest else "",
+        files=tuple(files),
+    )
+
+
+def _count(conn: Any, what: str) -> int:
+    return int(conn.execute(f"SELECT count(*) FROM {what}").fetchone()[0])  # noqa: S608  # our own names
+
+
+def _renamed(found: Backup, path: Path) -> Backup:
+    return Backup(**{name: getattr(found, name) for name in Backup.__slots__} | {"path": path})

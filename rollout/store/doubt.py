@@ -1,0 +1,68 @@
+"""A database that may be older than the world: how that is seen, and which (service, region) are in doubt.
+
+It is older when it was put back from a backup, or when it ends before an event that this data directory knows
+of (a file was copied over it). What is then done about it is rollout/reconciling/doubts.py's work.
+"""
+
+import json
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import Connection, func, inspect, select, text
+
+from rollout.core.model import Doubt, ServiceRegion
+from rollout.store import mapping, tables
+from rollout.store.backup import FILES, INFO
+from rollout.store.writing import put
+
+_SR = tables.service_regions
+_NEWEST = select(func.max(tables.transitions.c.sequence))
+_INFO = text(f"SELECT body FROM {INFO}")  # noqa: S608  # our own name
+
+
+def distrust_if_old(conn: Connection, now: datetime, known: int) -> str:
+    """Put every region in doubt when the database is older than the event `known`, or was put back.
+
+    Returns why, in a sentence; empty when it is not old. What says that it was put back is taken away.
+    """
+    why = _why(conn, known)
+    if why:
+        pairs = [mapping.SERVICE_REGION.noun(row) for row in conn.execute(select(_SR))]
+        _save(conn, [_doubted(pair, now, why) for pair in pairs])
+        for name in (INFO, FILES):
+            conn.execute(text(f"DROP TABLE IF EXISTS {name}"))
+    return why
+
+
+def doubted(conn: Connection) -> tuple[ServiceRegion, ...]:
+    """The pairs that are in doubt, by service and region."""
+    found = conn.execute(select(_SR).order_by(_SR.c.service, _SR.c.region))
+    return tuple(pair for row in found if (pair := mapping.SERVICE_REGION.noun(row)).doubt)
+
+
+def settle(conn: Connection, service: str, region: str, doubt: Doubt | None) -> None:
+    """Keep what a reading found; None ends the doubt. What somebody adopted meanwhile is in no doubt."""
+    key = (_SR.c.service == service, _SR.c.region == region)
+    row = conn.execute(select(_SR).where(*key)).one_or_none()
+    pair = None if row is None else mapping.SERVICE_REGION.noun(row)
+    if pair is not None and pair.doubt is not None:
+        _save(conn, [replace(pair, doubt=doubt)])
+
+
+def _why(conn: Connection, known: int) -> str:
+    if inspect(conn).has_table(INFO):
+        taken = json.loads(conn.execute(_INFO).scalar_one())["taken_at"]
+        return f"the database was put back from the backup of {taken}"
+    newest = conn.execute(_NEWEST).scalar_one() or 0
+    if newest < known:
+        return f"the database ends with event {newest}, and {known} was recorded here: it is an older copy"
+    return ""
+
+
+def _doubted(pair: ServiceRegion, now: datetime, why: str) -> ServiceRegion:
+    doubt = Doubt(since=now, text=why, believed=pair.running, generation=pair.generation)
+    return replace(pair, doubt=doubt)
+
+
+def _save(conn: Connection, pairs: list[ServiceRegion]) -> None:
+    put(conn, _SR, [mapping.SERVICE_REGION.row(pair) for pair in pairs])

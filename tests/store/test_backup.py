@@ -1,0 +1,159 @@
+"""A backup is the database at one moment, in one file; put back, it is doubted; broken, it is refused."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from rollout.core.errors import StoreError
+from rollout.core.model import KnownGood
+from rollout.store import SqlStore, inline, open_store
+from rollout.store.backup import back_up, restore, verify
+from tests.store.builders import SERVICE, T0, at, plan, release, rollout, transition
+
+
+async def filled(store: SqlStore, count: int = 3) -> None:
+    for number in range(count):
+        await store.add(rollout(f"ro_{number}"), plan(), transition(1, f"ro_{number}"))
+    good = KnownGood(
+        service=SERVICE, region="R3", release=release("2.4.1"), since=T0, how="adopted", by="ann"
+    )
+    await store.adopt([good])
+
+
+def test_there_is_no_backup_of_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="There is no database at"):
+        back_up(tmp_path / "missing.db", tmp_path / "copy", {}, T0)
+
+
+async def test_a_backup_is_one_file_that_says_what_it_holds(store: SqlStore, tmp_path: Path) -> None:
+    await filled(store)
+    revisions = tmp_path / "policy-revisions.json"
+    revisions.write_text("{}")
+    made = back_up(store.database.path, tmp_path / "copy", {revisions.name: revisions}, T0)
+    assert (made.rollouts, made.under_way, made.events, made.files) == (3, 3, 3, ("policy-revisions.json",))
+    assert made.taken_at.startswith("2026-03-02T09:30:00")
+    assert verify(tmp_path / "copy") == made
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / ".copy.part").exists()
+
+
+async def test_it_is_one_moment_while_others_write(tmp_path: Path, url: str) -> None:
+    writing = open_store(url)
+    stop = asyncio.Event()
+
+    async def write() -> None:
+        number = 0
+        while not stop.is_set():
+            await filled_one(writing, number)
+            number += 1
+
+    async def filled_one(store: SqlStore, number: int) -> None:
+        await store.add(rollout(f"ro_{number:05}"), plan(), transition(1, f"ro_{number:05}"))
+
+    task = asyncio.create_task(write())
+    try:
+        for copy in range(5):
+            made = await asyncio.to_thread(back_up, writing.database.path, tmp_path / f"copy-{copy}", {}, T0)
+            assert made.rollouts == made.events  # a rollout and its first row are one transaction
+    finally:
+        stop.set()
+        await task
+        writing.close()
+
+
+async def test_a_file_that_is_there_is_never_replaced_by_a_backup(store: SqlStore, tmp_path: Path) -> None:
+    (tmp_path / "copy").write_text("mine")
+    with pytest.raises(StoreError, match="is there already"):
+        back_up(store.database.path, tmp_path / "copy", {}, T0)
+    assert (tmp_path / "copy").read_text() == "mine"
+
+
+async def test_a_damaged_backup_is_refused_and_nothing_is_replaced(store: SqlStore, tmp_path: Path) -> None:
+    await filled(store, 40)
+    back_up(store.database.path, tmp_path / "copy", {}, T0)
+    content = bytearray((tmp_path / "copy").read_bytes())
+    for place in range(8192, len(content) - 4096, 4096):
+        content[place : place + 64] = b"\xff" * 64
+    (tmp_path / "copy").write_bytes(content)
+    target = tmp_path / "elsewhere" / "rollout.db"
+    with pytest.raises(StoreError, match=r"damaged|refused"):
+        restore(tmp_path / "copy", target, tmp_path, T0)
+    assert not target.exists()
+
+
+def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "other.db")
+    other.execute("CREATE TABLE mine (x)")
+    other.commit()
+    other.close()
+    with pytest.raises(StoreError, match="no database of this program"):
+        verify(tmp_path / "other.db")
+
+
+async def test_a_plain_database_is_verified_and_not_restored(store: SqlStore, tmp_path: Path) -> None:
+    assert verify(store.database.path).taken_at == ""
+    with pytest.raises(StoreError, match="no backup"):
+        restore(store.database.path, tmp_path / "new.db", tmp_path, T0)
+
+
+async def test_what_is_put_back_is_what_was_taken_and_the_old_one_is_kept(
+    store: SqlStore, tmp_path: Path
+) -> None:
+    await filled(store)
+    back_up(store.database.path, tmp_path / "copy", {}, T0)
+    await store.add(rollout("ro_later"), plan(), transition(1, "ro_later"))
+    store.close()
+    _, aside = restore(tmp_path / "copy", store.database.path, tmp_path, at(60))
+    assert aside is not None
+    assert verify(aside).rollouts == 4
+    again = open_store(f"sqlite:///{store.database.path}", run=inline)
+    assert {one.id for one in await again.rollouts()} == {"ro_0", "ro_1", "ro_2"}
+    again.close()
+
+
+async def test_files_of_the_backup_come_back_where_there_are_none(store: SqlStore, tmp_path: Path) -> None:
+    for name in ("there", "missing"):
+        (tmp_path / name).write_text(f"{name} then")
+    names = {name: tmp_path / name for name in ("there", "missing", "never")}
+    back_up(store.database.path, tmp_path / "copy", names, T0)
+    (tmp_path / "there").write_text("there now")
+    (tmp_path / "missing").unlink()
+    restore(tmp_path / "copy", tmp_path / "new" / "rollout.db", tmp_path, T0)
+    assert [(tmp_path / name).read_text() for name in ("there", "missing")] == ["there now", "missing then"]
+    assert not (tmp_path / "never").exists()
+
+
+async def test_a_database_that_was_put_back_is_doubted_once(store: SqlStore, tmp_path: Path) -> None:
+    await filled(store)
+    back_up(store.database.path, tmp_path / "copy", {}, T0)
+    restore(tmp_path / "copy", tmp_path / "new" / "rollout.db", tmp_path, at(60))
+    again = open_store(f"sqlite:///{tmp_path}/new/rollout.db", run=inline)
+    assert "put back from the backup of 2026-03-02T09:30:00" in await again.distrust_if_old(at(90), 0)
+    (pair,) = await again.doubted()
+    assert (pair.service, pair.region, pair.doubt.generation) == (SERVICE, "R3", 1)  # type: ignore[union-attr]
+    assert await again.distrust_if_old(at(95), 0) == ""
+    again.close()
+
+
+async def test_an_older_copy_is_seen_by_the_newest_event_that_was_noted(store: SqlStore) -> None:
+    await filled(store)
+    assert await store.distrust_if_old(at(5), 3) == ""
+    assert "ends with event 3, and 9 was recorded here" in await store.distrust_if_old(at(5), 9)
+
+
+async def test_adopting_ends_a_doubt_and_goes_beyond_what_the_target_has_seen(store: SqlStore) -> None:
+    await filled(store)
+    await store.distrust_if_old(at(5), 99)
+    (pair,) = await store.doubted()
+    assert pair.doubt is not None
+    from dataclasses import replace
+
+    await store.settle_doubt(SERVICE, "R3", replace(pair.doubt, seen=40, found="differs"))
+    good = KnownGood(
+        service=SERVICE, region="R3", release=release("2.6.0"), since=at(9), how="adopted", by="ann"
+    )
+    await store.adopt([good])
+    (known,) = await store.service_regions(SERVICE)
+    assert (known.doubt, known.generation) == (None, 41)
