@@ -5,22 +5,25 @@ test walks every route and fails for one that declares neither.
 """
 
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
+import structlog
 from fastapi import Depends, FastAPI, Request, Security
 from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.responses import RedirectResponse, Response
 
 from api.errors import CrossSite
+from api.metrics import path_names
 from api.reads import Reads
 from rollout.access import Permission, check
 from rollout.bootstrap import Controller
-from rollout.commands import Actor
 from rollout.core.errors import NotAuthenticated
 from rollout.ports import Token
+from rollout.possible import Actor
 
 SESSION_COOKIE = "rollout_session"
 _SAFE = frozenset({"GET", "HEAD"})
@@ -83,11 +86,31 @@ class _Bearer:
         credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     ) -> None:
         """Raise NotAuthenticated (401) or NotAllowed (403); else leave the token for TokenDep."""
-        if credentials is None:
-            raise NotAuthenticated("Send a token: `Authorization: Bearer rot_…`.")
-        token = await controller_of(request).access.authenticate(credentials.credentials)
-        check(token, self.permission)
+        await admit(request, self.permission, credentials)
+
+
+async def admit(
+    request: Request, permission: Permission, credentials: HTTPAuthorizationCredentials | None = None
+) -> Token:
+    """The token of the bearer, left for TokenDep; known once, it is not asked for again.
+
+    Raises NotAuthenticated (401) and NotAllowed (403).
+    """
+    token: Token | None = getattr(request.state, "token", None)
+    if token is None:
+        token = await token_now(request, credentials)
         request.state.token = token
+    _name_in_log(request, token)
+    check(token, permission)
+    return token
+
+
+async def token_now(request: Request, credentials: HTTPAuthorizationCredentials | None = None) -> Token:
+    """The bearer's token as it is now. Raises NotAuthenticated, also once it was revoked or expired."""
+    found = credentials or await _bearer(request)
+    if found is None:
+        raise NotAuthenticated("Send a token: `Authorization: Bearer rot_…`.")
+    return await controller_of(request).access.authenticate(found.credentials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +134,13 @@ class _Session:
             await _refuse_forged(request, csrf)
         check(token, self.permission)
         request.state.token, request.state.csrf = token, csrf
+        _name_in_log(request, token)
+
+
+def _name_in_log(request: Request, token: Token) -> None:
+    """Every further line of this request says who asked and of what; api/limits.py takes it back."""
+    route = getattr(request.scope.get("route"), "path", "")
+    structlog.contextvars.bind_contextvars(actor=token.name, **path_names(route, request.path_params))
 
 
 def requires(permission: Permission) -> Any:
@@ -131,9 +161,13 @@ def declared_permission(route: Any) -> Permission | None:
     """What a route, or a mounted app with an attribute `permission`, declares; None is a mistake."""
     dependant = getattr(route, "dependant", None)
     if isinstance(dependant, Dependant):
-        declared = [found for each in dependant.dependencies if (found := _permission(each.call))]
-        return declared[0] if declared else None
+        return permission_among(each.call for each in dependant.dependencies)
     return _permission(getattr(route, "app", None))
+
+
+def permission_among(dependencies: Iterable[object]) -> Permission | None:
+    """The permission that the first of the dependencies that has one declares."""
+    return next((found for each in dependencies if (found := _permission(each))), None)
 
 
 def _permission(declaring: object) -> Permission | None:

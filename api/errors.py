@@ -16,7 +16,7 @@ from starlette.routing import compile_path
 
 from api.problems import PAGES
 from rollout.core import errors
-from rollout.core.errors import InvalidInput, NotAllowed, Problem, RolloutError
+from rollout.core.errors import Conflict, InvalidInput, NotAllowed, Problem, RolloutError
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +34,32 @@ class PreconditionRequired(RolloutError):
     """A decision without If-Match."""
 
     code = "precondition-required"
+
+
+class KeyReused(InvalidInput):
+    """An Idempotency-Key that came before with another request."""
+
+    code = "key-reused"
+
+
+class RequestRunning(Conflict):
+    """Another copy of a request with a key is being answered."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "request-running")
+
+
+class TookEffect(Conflict):
+    """A request with a key whose effect is there and whose answer is not."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "request-took-effect")
+
+
+class Full(RolloutError):
+    """As many streams are open as there may be."""
+
+    code = "too-many-streams"
 
 
 class CrossSite(NotAllowed):
@@ -54,8 +80,10 @@ STATUS: dict[type[RolloutError], int] = {
     errors.PermanentError: 502,
     errors.OutsideError: 503,
     errors.StoreError: 503,
+    Full: 503,
     RolloutError: 500,
 }
+CODE_HEADERS = {"request-running": {"retry-after": "1"}}
 HEADERS: dict[int, dict[str, str]] = {401: {"www-authenticate": "Bearer"}, 503: _RETRY}
 _FRAMEWORK = {400: "malformed", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 
@@ -65,6 +93,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RolloutError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """Answer an error as the handlers do that `install` registers."""
+    if isinstance(error, RequestValidationError):
+        return await _invalid(request, error)
+    return await (_ours if isinstance(error, RolloutError) else _framework)(request, error)
 
 
 def problem(
@@ -108,7 +143,8 @@ async def _ours(request: Request, error: Exception) -> Response:
         detail = f"{PAGES[error.code].meaning} The log has the cause under the trace id."
     elif wrong:
         detail = str(error.args[0])
-    return problem(status, error.code, detail, trace_id=trace_id(request), wrong=wrong)
+    headers = CODE_HEADERS.get(error.code)
+    return problem(status, error.code, detail, trace_id=trace_id(request), wrong=wrong, headers=headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

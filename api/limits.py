@@ -5,6 +5,7 @@ Pure ASGI, so that a body is counted while it arrives and nothing is buffered.
 
 import re
 import secrets
+import time
 from collections.abc import Callable
 
 import structlog
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem
 from api.problems import PAGES
+from rollout.telemetry.spans import current_trace_id
 
 log = structlog.get_logger(__name__)
 
@@ -27,13 +29,13 @@ SECURITY_HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-Observe = Callable[[Scope, int], None]
+Observe = Callable[[Scope, int, float], None]
 
 
 class Envelope:
     """Gives each request a trace id and each answer its headers; an exception becomes a bare 500.
 
-    `observe(scope, status)` is told of every answer.
+    `observe(scope, status, seconds)` is told of every answer when it has ended.
     """
 
     def __init__(self, app: ASGIApp, observe: Observe) -> None:
@@ -46,7 +48,7 @@ class Envelope:
             return
         trace_id = trace_id_of(scope)
         scope.setdefault("state", {})["trace_id"] = trace_id
-        status = 0
+        status, began = 0, time.perf_counter()
 
         async def sealed(message: Message) -> None:
             nonlocal status
@@ -65,7 +67,8 @@ class Envelope:
                 answer = problem(500, "internal", PAGES["internal"].mend, trace_id=trace_id)
                 await answer(scope, receive, sealed)
             finally:
-                self._observe(scope, status or 500)
+                self._observe(scope, status or 500, time.perf_counter() - began)
+                structlog.contextvars.unbind_contextvars("actor", "rollout_id", "service")
 
 
 class BodyLimit:
@@ -98,7 +101,12 @@ class BodyLimit:
 
 
 def trace_id_of(scope: Scope) -> str:
-    """The trace id of the caller's W3C traceparent, else a new one: 32 hexadecimal digits."""
+    """The trace id that is being recorded, else that of the caller's W3C traceparent, else a new one.
+
+    It has 32 hexadecimal digits.
+    """
+    if traced := current_trace_id():
+        return traced
     sent = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
     match = _TRACEPARENT.fullmatch(sent)
     return match[1] if match and match[1] != _NO_TRACE else secrets.token_hex(16)

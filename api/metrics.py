@@ -1,49 +1,94 @@
-"""What Prometheus reads of this process. No id of a rollout is ever a label."""
+"""What each request leaves: a line in the log and two numbers; and what /metrics answers.
 
-from collections.abc import Mapping
-from datetime import datetime
+No query string, header or body is ever written; the ids in a path are.
+"""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+import structlog
 from starlette.types import Scope
 
-import rollout
-from rollout.core.model import Phase
+from rollout.bootstrap import Controller
+from rollout.core.errors import RolloutError
+from rollout.telemetry import Telemetry
+from rollout.telemetry.events import Figure
+from rollout.telemetry.scrape import database_levels, scrape
+from rollout.telemetry.standing import Value
+
+log = structlog.get_logger("api.access")
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+_SQLITE = "sqlite:///"
 
 
-class Metrics:
-    """One registry per app, so that two apps in one process do not share numbers."""
+class Answered:
+    """Told of every answer: counts and times it, and writes one line. What no route took is one series."""
 
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        info = Gauge("rollout_build_info", "The running version.", ["version"], registry=self._registry)
-        info.labels(rollout.__version__).set(1)
-        self._rollouts = Gauge(
-            "rollout_rollouts", "Stored rollouts by phase.", ["phase"], registry=self._registry
-        )
-        self._age = Gauge(
-            "rollout_heartbeat_age_seconds",
-            "Seconds since the last whole tick; NaN before the first.",
-            registry=self._registry,
-        )
-        self._requests = Counter(
-            "rollout_http_requests",
-            "Answered requests by route template.",
-            ["method", "route", "status"],
-            registry=self._registry,
-        )
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
 
-    def observe(self, scope: Scope, status: int) -> None:
-        """Count an answer. What no route took is one series, whatever was asked for."""
+    def __call__(self, scope: Scope, status: int, seconds: float) -> None:
+        """Take one answer that ended after `seconds`."""
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        self._requests.labels(method, route, str(status)).inc()
+        self._telemetry.happened(
+            Figure("rollout_http_requests", (method, route, str(status))),
+            Figure("rollout_http_request_seconds", (method, route), seconds),
+        )
+        say = log.warning if status >= 500 else log.debug if is_probe(scope) else log.info
+        say("request", **_names(scope), status=status, duration_s=round(seconds, 4))
 
-    def text(self, counts: Mapping[Phase, int], last_tick: datetime | None, now: datetime) -> bytes:
-        """Write everything in Prometheus' text format."""
-        for phase in Phase:
-            self._rollouts.labels(phase.value).set(counts.get(phase, 0))
-        self._age.set((now - last_tick).total_seconds() if last_tick else float("nan"))
-        return generate_latest(self._registry)
+
+def is_probe(scope: MutableMapping[str, Any]) -> bool:
+    """Whether a machine asks every few seconds, so that nobody wants to read of it."""
+    return scope.get("path") in _PROBES
+
+
+def _names(scope: Scope) -> dict[str, str]:
+    """Who asked for what, as far as it is known."""
+    token = scope.get("state", {}).get("token")
+    known = {
+        "method": scope["method"],
+        "path": scope["path"],
+        "client": (scope.get("client") or ("",))[0],
+        "actor": token.name if token else "",
+        **path_names(getattr(scope.get("route"), "path", ""), scope.get("path_params", {})),
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def path_names(route: str, params: MutableMapping[str, Any]) -> dict[str, str]:
+    """The rollout or the service that a path names."""
+    if "/rollouts/{" in route and "id" in params:
+        return {"rollout_id": str(params["id"])}
+    name = params.get("name")
+    return {"service": str(name)} if name and "/services/{" in route else {}
+
+
+async def text(controller: Controller) -> bytes:
+    """Everything that Prometheus reads of this controller."""
+    now, beacon = controller.clock.now(), controller.beacon
+    quiet = controller.heartbeat.quiet_since
+    vital = [
+        Value("rollout_heartbeat_age_seconds", (), (now - quiet).total_seconds() if quiet else _NAN),
+        Value("rollout_configuration_up", (), float(not controller.heartbeat.reload_error)),
+        *database_levels(_file(controller.settings.database_url), controller.settings.database_bytes),
+    ]
+    if beacon is not None:
+        silent = (now - (beacon.called_at or beacon.began_at)).total_seconds()
+        vital.append(Value("rollout_heartbeat_out_age_seconds", (), silent))
+    try:
+        regions = tuple(controller.files.current.regions.values())
+    except RolloutError:
+        regions = ()
+    return await scrape(controller.telemetry.meters, controller.store, regions, now, vital)
+
+
+_NAN = float("nan")
+
+
+def _file(url: str) -> Path | None:
+    return Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None

@@ -84,6 +84,24 @@ PAGES: dict[str, Page] = {
         "The same person has answered this approval before.",
         "Another person has to answer.",
     ),
+    "no-bake": Page(
+        409,
+        "No bake is under way",
+        "Promoting ends a bake early, and none is under way in that region, or in any.",
+        "Read the rollout: `possible` names `promote` while there is one.",
+    ),
+    "observes": Page(
+        409,
+        "The rollout only observes",
+        "Under `mode: observe` nothing is ever deployed or restored by the controller.",
+        "Act with what deployed the release; `cancel` ends the observation.",
+    ),
+    "expired": Page(
+        409,
+        "The approval's deadline has passed",
+        "The answer came after the time that the policy gives; what it states for that case happens.",
+        "`detail` and the rollout's `next` say what happens; `resume` or a new rollout asks again.",
+    ),
     "version-rolled-back": Page(
         409,
         "The version was rolled back before",
@@ -138,6 +156,19 @@ PAGES: dict[str, Page] = {
         "A token's name stands for one person or program: whoever asked for a release may not approve it.",
         "Take another name, or revoke the token that `detail` names and send the request again.",
     ),
+    "request-running": Page(
+        409,
+        "The first copy is still running",
+        "A request with the same `Idempotency-Key` came before, and is not answered yet.",
+        "Send it again, with the same key, after `Retry-After` seconds.",
+    ),
+    "request-took-effect": Page(
+        409,
+        "It took effect, and the answer is gone",
+        "A request with the same `Idempotency-Key` did its work, and its answer cannot be given again: the "
+        "secret of a token is stored nowhere, or the server died before it had written the answer down.",
+        "`detail` says when, on what, and what to do. Do not send it with a new key before you have looked.",
+    ),
     "stale": Page(
         412,
         "Changed since you looked",
@@ -157,11 +188,17 @@ PAGES: dict[str, Page] = {
         "`errors` names each wrong place with a JSON pointer (`?name` for a query parameter, `file:line` for "
         "a policy) and says what belongs there.",
     ),
+    "key-reused": Page(
+        422,
+        "The key came before with another request",
+        "An `Idempotency-Key` stands for one request: method, path, query and body.",
+        "Use a new key for a new request; repeat a request with the bytes that it had.",
+    ),
     "precondition-required": Page(
         428,
         "Say which version you saw",
-        "An approval without `If-Match` could approve something that nobody looked at.",
-        "Read the rollout and send its `ETag` as `If-Match`.",
+        "An approval or a promotion without `If-Match` could decide on something that nobody looked at.",
+        "Read the rollout or the approval and send its `ETag` as `If-Match`; `*` names no version.",
     ),
     "internal": Page(
         500,
@@ -175,6 +212,12 @@ PAGES: dict[str, Page] = {
         "A deployer, a metric source or a notifier could not do its work. Status 503 is worth another try; "
         "502 is not, before somebody has changed something.",
         "`detail` says which one and why.",
+    ),
+    "too-many-streams": Page(
+        503,
+        "As many streams are open as there may be",
+        "`ROLLOUT_STREAMS_MAX` event streams and waiting requests are open.",
+        "Try again after `Retry-After` seconds, or read `GET /v1/events?after=` without a stream.",
     ),
     "store": Page(
         503,

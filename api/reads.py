@@ -4,7 +4,7 @@ A rollout of a foreign service is answered as one that does not exist, so that i
 foreign service by name is refused whether it exists or not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rollout.access import check_service
@@ -13,7 +13,16 @@ from rollout.core.errors import Conflict, NotFound
 from rollout.core.model import Phase
 from rollout.ports import Token
 from rollout.queries import Queries
-from rollout.views import EventView, Fleet, PlanView, RolloutView, RunningView, ServiceView
+from rollout.showing.series import POINTS, SeriesView
+from rollout.showing.views import (
+    ApprovalView,
+    EventView,
+    Fleet,
+    PlanView,
+    RolloutView,
+    RunningView,
+    ServiceView,
+)
 
 
 class Reads:
@@ -68,6 +77,28 @@ class Reads:
         after = kept[-1].id if len(kept) < len(found) and kept else None
         return tuple(kept), after or max(ends, default=None)
 
+    async def approvals(
+        self, *, state: str | None, service: str | None, limit: int, cursor: str | None
+    ) -> tuple[tuple[ApprovalView, ...], str | None]:
+        """A page of approvals, newest first, and the cursor of the next one. Raises as `rollouts` does."""
+        if cursor is not None and self.token.services:
+            await self.approval(cursor)
+        if service is not None:
+            check_service(self.token, service)
+        services: Sequence[str | None] = (service,) if service else self.token.services or (None,)
+        pages = [await self._queries.approvals(state, each, limit, cursor) for each in services]
+        found = [view for views, _ in pages for view in views]
+        found.sort(key=lambda view: (view.rollout, view.asked_at), reverse=True)
+        more = len(found) > limit or any(end for _, end in pages)
+        return tuple(found[:limit]), found[:limit][-1].id if more and found else None
+
+    async def approval(self, approval_id: str) -> ApprovalView:
+        """One approval. Raises NotFound, also for one of a foreign service."""
+        view = await self._queries.approval(approval_id)
+        if not self._sees(view.service):
+            raise NotFound("approval", approval_id)
+        return view
+
     async def events(
         self, *, rollout_id: str | None, after: int, limit: int
     ) -> tuple[tuple[EventView, ...], int, bool]:
@@ -82,6 +113,12 @@ class Reads:
         """The last of one rollout's history, oldest first. Raises as `rollout` does."""
         view = await self.rollout(rollout_id)
         return await self._queries.newest_events(view.id, before=before, limit=limit)
+
+    async def series(
+        self, view: RolloutView, region: str, signals: Sequence[str] = (), *, points: int = POINTS
+    ) -> Mapping[str, SeriesView]:
+        """What the plots of a region draw; `view` is what `rollout` gave and may be seen. Raises NotFound."""
+        return await self._queries.series(view, region, signals, points=points)
 
     async def plan(self, request: StartRequest) -> PlanView:
         """A dry run."""

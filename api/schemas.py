@@ -4,7 +4,7 @@ import json
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from fastapi import Path
+from fastapi import Header, Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from rollout.access import NAME_PATTERN
@@ -73,7 +73,15 @@ RegionName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,62}$")]
 TokenName = Annotated[str, Field(pattern=NAME_PATTERN), AfterValidator(_person)]
 Link = Annotated[str, Field(max_length=1000), AfterValidator(_link)]
 RolloutId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_]{1,40}$", description="An id, or its unique prefix.")]
+ApprovalId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
+GateName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 ServiceName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+
+
+LastEventId = Annotated[
+    int | None,
+    Header(ge=0, lt=2**53, description="Of a stream: the `id` of the last event that was received."),
+]
 
 
 class Body(BaseModel):
@@ -107,6 +115,31 @@ class ActBody(Body):
     """Why; it stands in the history."""
 
     reason: Sentence
+
+
+class PromoteBody(ActBody):
+    """Whose bake ends: one region's, or every one that is under way."""
+
+    region: RegionName | None = None
+
+
+class NoteBody(Body):
+    """A remark for the timeline."""
+
+    text: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=2000),
+        AfterValidator(_readable),
+    ]
+
+
+class GateBody(Body):
+    """A result that a pipeline reports; `region` says for which stage, else it is for the present one."""
+
+    status: Literal["passed", "failed"]
+    region: RegionName | None = None
+    url: Link | None = None
+    message: Annotated[str, Field(max_length=500), AfterValidator(_readable)] = ""
 
 
 class HoldBody(ActBody):
@@ -188,13 +221,30 @@ class RolloutFilter(BaseModel):
     cursor: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,40}$")] | None = None
 
 
+class ApprovalFilter(BaseModel):
+    """Which approvals to list."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    state: Literal["pending", "approved", "rejected", "expired", "withdrawn"] | None = None
+    service: Annotated[str, Field(max_length=63)] | None = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")] | None = None
+
+
 class EventFilter(BaseModel):
     """Which events to list: those after a place in the global sequence."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    after: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    after: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    cursor: Annotated[int, Field(ge=0, lt=2**53, description="The same as `after`.")] | None = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 200
+
+    @property
+    def place(self) -> int | None:
+        """The place that was named, by either word."""
+        return self.after if self.after is not None else self.cursor
 
 
 class Listing(BaseModel, Generic[T]):

@@ -1,13 +1,15 @@
 """Tokens, and who is asking. A token that is narrowed to services neither sees nor makes a wider one."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from api.deps import ControllerDep, TokenDep, requires
+from api.lists import ListsDep
+from api.routing import shown_once, v1
 from api.schemas import CreatedToken, Listing, TokenBody, Who
 from rollout.access import ROLES, Permission, check_grant
 from rollout.ports import Token
 
-router = APIRouter(prefix="/v1", tags=["access"])
+router = v1("access")
 READ, ADMIN = [requires(Permission.READ)], [requires(Permission.ADMIN)]
 
 
@@ -18,12 +20,13 @@ async def whoami(token: TokenDep) -> Who:
 
 
 @router.get("/tokens", dependencies=ADMIN)
-async def tokens(controller: ControllerDep, token: TokenDep) -> Listing[Token]:
+async def tokens(controller: ControllerDep, token: TokenDep, lists: ListsDep) -> Listing[Token]:
     """List tokens, ended ones too; never their secrets."""
-    return Listing(items=await controller.access.tokens(token))
+    return lists.page(await controller.access.tokens(token), lambda each: each.id)
 
 
 @router.post("/tokens", status_code=201, dependencies=ADMIN)
+@shown_once
 async def create_token(
     body: TokenBody, controller: ControllerDep, token: TokenDep, response: Response
 ) -> CreatedToken:

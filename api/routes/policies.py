@@ -2,18 +2,20 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from api.deps import ControllerDep, requires
 from api.errors import Malformed
+from api.lists import ListsDep
+from api.routing import v1
 from api.schemas import CheckedPolicy, Listing, PolicyText
 from rollout.access import Permission
 from rollout.config.check import check_policy
-from rollout.views import PolicyInfo
+from rollout.showing.views import PolicyInfo
 
-router = APIRouter(prefix="/v1", tags=["policies"])
+router = v1("policies")
 READ = [requires(Permission.READ)]
 _BODY = {
     "requestBody": {
@@ -43,9 +45,9 @@ async def _policy_text(request: Request) -> str:
 
 
 @router.get("/policies", dependencies=READ)
-async def policies(controller: ControllerDep) -> Listing[PolicyInfo]:
+async def policies(controller: ControllerDep, lists: ListsDep) -> Listing[PolicyInfo]:
     """List the policies by name, as written."""
-    return Listing(items=controller.queries.policies())
+    return lists.page(controller.queries.policies(), lambda each: each.name)
 
 
 @router.get("/policies/{name}", dependencies=READ)

@@ -1,22 +1,24 @@
 """Services and regions: what is declared, what really runs, and what is known good."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from api.deps import ActorDep, ControllerDep, ReadsDep, requires
+from api.lists import ListsDep
+from api.routing import v1
 from api.schemas import AdoptBody, Listing, ServiceBody, ServiceName
 from api.versions import etag, refuse_stale
 from rollout.access import Permission, check_service
 from rollout.core.model import KnownGood
-from rollout.views import RegionInfo, RunningView, ServiceView
+from rollout.showing.views import RegionInfo, RunningView, ServiceView
 
-router = APIRouter(prefix="/v1", tags=["services"])
+router = v1("services")
 READ, ADMIN = [requires(Permission.READ)], [requires(Permission.ADMIN)]
 
 
 @router.get("/services", dependencies=READ)
-async def services(reads: ReadsDep) -> Listing[ServiceView]:
+async def services(reads: ReadsDep, lists: ListsDep) -> Listing[ServiceView]:
     """List the declared services, by name."""
-    return Listing(items=await reads.services())
+    return lists.page(await reads.services(), lambda each: each.name)
 
 
 @router.get("/services/{name}", dependencies=READ)
@@ -48,9 +50,9 @@ async def put_service(
 
 
 @router.get("/services/{name}/regions", dependencies=READ)
-async def running(name: str, reads: ReadsDep) -> Listing[RunningView]:
+async def running(name: str, reads: ReadsDep, lists: ListsDep) -> Listing[RunningView]:
     """List what really runs, region by region, and what each could go back to."""
-    return Listing(items=await reads.running(name))
+    return lists.page(await reads.running(name), lambda each: each.region)
 
 
 @router.post("/services/{name}/adopt", dependencies=ADMIN)
@@ -63,6 +65,6 @@ async def adopt(
 
 
 @router.get("/regions", dependencies=READ, tags=["regions"])
-async def regions(controller: ControllerDep) -> Listing[RegionInfo]:
+async def regions(controller: ControllerDep, lists: ListsDep) -> Listing[RegionInfo]:
     """List the regions in the order of promotion, without the options of their plugins."""
-    return Listing(items=controller.queries.regions())
+    return lists.page(controller.queries.regions(), lambda each: each.name)

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Request, Response
 
 import rollout
 from api.deps import ControllerDep, requires
+from api.description import described
 from api.health import Check, checks
-from api.metrics import Metrics
+from api.metrics import text
 from api.problems import PAGES, page
 from rollout.access import Permission
 from rollout.config import policy_schema, regions_schema
@@ -40,16 +41,15 @@ async def readyz(controller: ControllerDep, response: Response) -> Readiness:
     found = await checks(controller)
     failed = [check.detail for check in found if not check.ok]
     response.status_code = 503 if failed else 200
-    return Readiness(ready=not failed, detail=" ".join(failed) or "Ready.", checks=found)
+    warned = [check.detail for check in found if check.warn]
+    detail = " ".join((*(failed or ["Ready."]), *warned))
+    return Readiness(ready=not failed, detail=detail, checks=found)
 
 
 @router.get("/metrics", dependencies=READ, response_class=Response)
-async def metrics(controller: ControllerDep, request: Request) -> Response:
+async def metrics(controller: ControllerDep) -> Response:
     """Read the metrics in Prometheus' text format."""
-    registry: Metrics = request.app.state.metrics
-    counts = await controller.queries.phase_counts()
-    text = registry.text(counts, controller.heartbeat.last_tick, controller.clock.now())
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(await text(controller), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @router.get("/version", dependencies=READ)
@@ -81,8 +81,7 @@ async def problem_page(code: str) -> Response:
 @router.get("/openapi.json", dependencies=READ)
 async def openapi(request: Request) -> dict[str, Any]:
     """Read the OpenAPI description of every route."""
-    found: dict[str, Any] = request.app.openapi()
-    return found
+    return described(request.app)
 
 
 @router.get("/docs", dependencies=READ, response_class=Response)

@@ -27,13 +27,15 @@ from rollout.core.model import (
     Transition,
 )
 from rollout.core.signals import Sample
+from rollout.looking import Looking
 from rollout.ports import Keep, Observed, Store, Token
 from rollout.queries import Queries
 from rollout.reconciler import Reconciler
 from rollout.schedule import Heartbeat
 from rollout.settings import load_settings
 from rollout.store import SqlStore, inline, open_store
-from rollout.testing import ManualClock, RecordingNotifier
+from rollout.tail import Tail
+from rollout.testing import FakePlugins, ManualClock, RecordingNotifier
 
 T0 = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 REPOSITORY = Path(__file__).parents[2]
@@ -111,6 +113,7 @@ class World:
     async def put_awaiting(self, rollout_id: str = "ro_WAITS", **more: Any) -> Rollout:
         """A rollout that waits for an approval, with R3 touched."""
         approval = Approval(
+            id=f"ap_{rollout_id.removeprefix('ro_')}-2",
             stage=0,
             step=0,
             minimum=1,
@@ -178,6 +181,7 @@ def open_world(directory: Path, *, in_place: bool = True) -> tuple[World, SqlSto
         collect_s=10,
         keep=Keep(raw_s=3600),
     )
+    plugins = FakePlugins(clock)
     heartbeat = Heartbeat(reconciler, files, clock, tick_s=1)
     heartbeat.last_tick = T0
     controller = Controller(
@@ -188,9 +192,12 @@ def open_world(directory: Path, *, in_place: bool = True) -> tuple[World, SqlSto
         access=Access(store, clock),
         commands=Commands(store, clock, lambda: files.current),
         queries=Queries(store, clock, lambda: files.current),
+        looking=Looking(store, clock, lambda: files.current, plugins.deployer, plugins.source),
         reconciler=reconciler,
         heartbeat=heartbeat,
+        tail=Tail(store.newest_sequence, look_s=0.05),
     )
+    store.wrote = controller.tail.ring
     return World(controller=controller, clock=clock, app=create_app(controller)), store
 
 

@@ -9,7 +9,7 @@ from api.reads import Reads
 from rollout.core.model import Obligation, ObligationKind, ObligationState, Phase
 from rollout.ports import Change
 from rollout.queries import ENDED_MOST
-from rollout.views import Fleet
+from rollout.showing.views import Fleet
 
 NEWER = ENDED_MOST + 5
 

@@ -17,6 +17,9 @@ BODIES: dict[str, Any] = {
     "POST /v1/rollouts": START,
     "POST /v1/rollouts/plan": START,
     "POST /v1/rollouts/{id}/decisions": {**ACT, "decision": "reject"},
+    "POST /v1/rollouts/{id}/notes": {"text": "looks fine"},
+    "PUT /v1/rollouts/{id}/gates/{name}": {"status": "passed"},
+    "POST /v1/approvals/{id}/decisions": {**ACT, "decision": "reject"},
     "PUT /v1/services/{name}": {"policy": "standard"},
     "POST /v1/tokens": {"name": "new", "role": "viewer"},
     "POST /v1/policies/validate": {"text": "name: nothing"},
@@ -49,13 +52,14 @@ def _is_page(context: Any) -> bool:
     return getattr(context.endpoint, "__module__", "").startswith("api.dashboard")
 
 
-def _filled(path: str) -> str:
-    return path.format(id="ro_ONE", rollout_id="ro_ONE", name=OURS, code="stale")
+def filled(path: str) -> str:
+    names = {"name": "smoke" if "/gates/" in path else OURS, "region": "R3", "signal": "errors"}
+    return path.format(id="ro_ONE", rollout_id="ro_ONE", approval_id="ap_ONE-2", code="stale", **names)
 
 
 async def _send(client: httpx.AsyncClient, method: str, path: str) -> httpx.Response:
     body = BODIES.get(f"{method} {path}", ACT) if method in ("POST", "PUT") else None
-    return await client.request(method, _filled(path), json=body)
+    return await client.request(method, filled(path), json=body)
 
 
 async def test_every_route_declares_its_permission(world: World) -> None:
@@ -149,10 +153,13 @@ async def test_a_narrowed_token_sees_nothing_of_other_services(world: World) -> 
     assert [item["services"] for item in tokens["items"]] == [[OURS]]
 
 
-@pytest.mark.parametrize("act", ["hold", "resume", "rollback", "cancel", "approve", "reject", "decisions"])
+@pytest.mark.parametrize(
+    "act",
+    ["hold", "resume", "promote", "rollback", "cancel", "retry", "approve", "reject", "decisions", "notes"],
+)
 async def test_a_foreign_rollout_is_answered_as_an_unknown_one(world: World, act: str) -> None:
     await world.put("ro_THEIRS", THEIRS)
-    body = {**ACT, "decision": "reject"} if act == "decisions" else ACT
+    body = BODIES.get(f"POST /v1/rollouts/{{id}}/{act}", ACT)
     async with await world.client("admin", services=[OURS]) as client:
         answers = []
         for rollout_id in ("ro_THEIRS", "ro_NOWHERE"):
@@ -258,7 +265,7 @@ async def test_every_page_sends_people_without_a_session_to_the_login(world: Wor
     async with world.http({"origin": "http://testserver"}) as client:
         for method, path, context in _routes(world):
             if _is_page(context) and not path.startswith("/login"):
-                answer = await client.request(method, _filled(path))
+                answer = await client.request(method, filled(path))
                 assert (answer.status_code, answer.headers["location"][:12]) == (303, "/login?next="), path
 
 
@@ -278,7 +285,7 @@ async def test_each_role_may_send_the_forms_that_its_permissions_say(world: Worl
     async with client:
         for path, permission in _page_posts(world):
             form = {"csrf": csrf, "reason": "because", "row_version": "1"}
-            answer = await client.post(_filled(path), data=form, headers={"origin": "http://testserver"})
+            answer = await client.post(filled(path), data=form, headers={"origin": "http://testserver"})
             assert (answer.status_code == 403) == (permission not in MAY[role]), (path, answer.status_code)
             assert answer.status_code < 500
 

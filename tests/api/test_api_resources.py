@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from api_world import OURS, REPOSITORY, T0, World, declare, open_world, with_store
+from test_api_permissions import filled
 from test_api_problems import assert_problem
 
 import rollout
@@ -144,7 +145,7 @@ async def test_a_new_token_is_shown_once_and_works(world: World, admin: httpx.As
     secret = made.json()["secret"]
     async with world.http({"authorization": f"Bearer {secret}"}) as client:
         who = (await client.get("/v1/whoami")).json()
-    assert (who["token"]["name"], who["permissions"]) == ("ci", ["read", "roll_back", "start"])
+    assert (who["token"]["name"], who["permissions"]) == ("ci", ["read", "report", "roll_back", "start"])
     assert secret not in (await admin.get("/v1/tokens")).text
     assert (await admin.delete(made.headers["location"])).status_code == 204
     assert_problem(await admin.delete("/v1/tokens/to_NONE"), 404, "not-found")
@@ -167,7 +168,7 @@ async def test_no_answer_ever_holds_a_secret(
     ]
     assert len(paths) > 15
     async with world.http({"authorization": f"Bearer {secret}"}) as client:
-        answers = [await client.get(p.format(id="ro_ONE", name=OURS, code="stale")) for p in paths]
+        answers = [await client.get(filled(p)) for p in paths]
         answers.append(await client.post("/v1/rollouts", json={"token": secret, "service": secret}))
         answers.append(await client.get(f"/v1/rollouts?cursor={secret}"))
     assert [answer.url.path for answer in answers if secret in answer.text + str(answer.headers)] == []
@@ -208,7 +209,7 @@ class _Down:
 async def test_readiness_needs_a_database_that_answers(
     world: World, error: Exception | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.health.ANSWER_S", 0.01)
+    monkeypatch.setattr("rollout.health.ANSWER_S", 0.01)
     transport = httpx.ASGITransport(with_store(world, _Down(error)))
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as nobody:
         answer = await nobody.get("/readyz")
@@ -272,6 +273,9 @@ class _Heart:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+
+    def alive(self) -> bool:
+        return True
 
     async def start(self) -> None:
         self.asked.append("start")

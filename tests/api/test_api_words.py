@@ -6,7 +6,6 @@ import httpx
 import pytest
 from api_world import OURS, T0, World, touched
 
-from rollout.commands import Actor
 from rollout.core.actions import Action, ActionRecord, ActionResult
 from rollout.core.errors import Conflict
 from rollout.core.model import (
@@ -22,6 +21,7 @@ from rollout.core.model import (
     Rollout,
 )
 from rollout.ports import Change
+from rollout.possible import Actor
 
 OLDER = Release(service=OURS, version="2.4.9")
 
