@@ -76,14 +76,19 @@ class Exposition:
 
     def near(self, metric: str) -> str:
         """The names most like `metric`, best first, as the end of a sentence; empty where none is like it."""
-        words = set(metric.split("_"))
-        likely = heapq.nlargest(
-            20,
-            islice(self.names, LOOKED_THROUGH),
-            key=lambda name: (len(words.intersection(name.split("_"))), name[:4] == metric[:4]),
-        )
-        near = difflib.get_close_matches(metric, likely, n=3)
+        near = nearest(metric, self.names)
         return f"; the nearest names there: {', '.join(near)}" if near else ""
+
+
+def nearest(metric: str, names: Iterable[str]) -> list[str]:
+    """The names most like `metric`, best first, three at most; of very many names only some are looked at."""
+    words = set(metric.split("_"))
+    likely = heapq.nlargest(
+        20,
+        islice(names, LOOKED_THROUGH),
+        key=lambda name: (len(words.intersection(name.split("_"))), name[:4] == metric[:4]),
+    )
+    return difflib.get_close_matches(metric, likely, n=3)
 
 
 def parse(body: bytes) -> Exposition:

@@ -18,12 +18,14 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from rollout.asking import TooMuch
 from rollout.core.errors import OutsideError, PermanentError, TransientError
 from rollout.core.model import Instance
 from rollout.core.signals import Sample, Signal
-from rollout.ports import Ask, Past, Reading
+from rollout.ports import Ask, Found, Past, Reading
 from rollout.registry import SOURCES, Surroundings
-from rollout.sources.prometheus_engine import Access, Query, TooMuch, engine_of
+from rollout.sources.prometheus_engine import Access, Query, engine_of
+from rollout.sources.prometheus_found import look, with_nearest
 from rollout.sources.prometheus_scope import Scope, by_address, metrics_of
 from rollout.sources.prometheus_series import Series
 from rollout.sources.prometheus_signals import KIND, LabelName, MetricName, PrometheusSignal, read_signal
@@ -78,6 +80,11 @@ class PrometheusOptions(Access):
         if sum("{version}" in value for value in self.matchers.values()) > 1:
             raise ValueError("matchers: {version} is in two labels; one tells the version")
         return self
+
+    @property
+    def delay_s(self) -> float:
+        """By how much the newest samples are late; the judge reckons with it."""
+        return self.settle_s
 
     def version_rule(self) -> tuple[str, str]:
         """The label that tells the version, and the template of its value."""
@@ -188,6 +195,23 @@ class PrometheusSource:
         steps = max(1, floor(HISTORY_STRIDE_S / past.interval_s))
         found = await self._long(stretches, scope, edges, steps) if stretches else []
         return tuple(sorted(found, key=lambda sample: sample.time))
+
+    async def found(self, ask: Ask) -> tuple[Found, ...]:
+        """The series of each signal in the last minutes, or the nearest names; see ports."""
+        specs = [(signal, read_signal(signal)) for signal in ask.signals]
+        versions = frozenset(instance.version for instance in ask.instances) or None
+        scope = self._options.scope(ask.service, ask.region, ask.instances, versions)
+        until = floor(ask.now.timestamp())
+        looks = [self._look(signal, spec, scope, until) for signal, spec in specs if spec]
+        return tuple(await asyncio.gather(*looks))
+
+    async def _look(self, signal: Signal, spec: PrometheusSignal, scope: Scope, until: float) -> Found:
+        try:
+            answers = await self._answers([spec], scope, until, until, self._engine.read)
+            seen = await asyncio.to_thread(look, signal.name, spec, scope, answers)
+            return await with_nearest(seen, spec, scope, answers, self._engine, until)
+        except OutsideError as error:
+            return Found(signal=signal.name, said=str(error))
 
     # ------------------------------------------------------------------ since the last reading
 

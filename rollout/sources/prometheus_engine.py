@@ -6,71 +6,46 @@ neither repeated by lookback nor interpolated. Everybody who asks the same of on
 
 import asyncio
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from weakref import WeakValueDictionary
 
 import httpx
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
-from rollout.core.errors import OutsideError, PermanentError, TransientError
-from rollout.registry import Options, Surroundings
+from rollout.asking import (
+    SAID,
+    Credentials,
+    HeaderValue,
+    Question,
+    asked,
+    error_in,
+    refuse_page,
+    refuse_status,
+)
+from rollout.core.errors import TransientError
+from rollout.registry import Surroundings
 from rollout.sources.prometheus_series import Series
 
 AT_ONCE = 8  # requests to one engine; Prometheus works on 20 at a time for all who ask
-TRY_AGAIN = {408, 425, 429}  # of the answers below 500
-SAID = 200  # characters of what an engine says that are passed on
-
-EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-HeaderValue = Annotated[str, Field(pattern=r"^[!-~]+( [!-~]+)*$", max_length=500)]
-
-
-class TooMuch(TransientError):
-    """The answer is larger than `max_bytes`; a shorter stretch of time may fit."""
+WHO = "Prometheus"  # as messages call it
+JSON = ("application/json", "application/stream+json")  # the latter is VictoriaMetrics's
+MOST_NAMES = 5000  # of metrics or of values of a label, looked through for the nearest
+FEWER = "let its series be fewer by 'matchers'"
 
 
-class Access(Options):
-    """Where the engine is and how to ask it. Secrets are named, not written: a variable or a file."""
+class Access(Credentials):
+    """Where the engine is and how to ask it."""
 
     url: Annotated[str, Field(pattern=r"^https?://[^\s?#@]+$", max_length=2000)]
-    token_env: EnvName | None = None
-    token_file: str | None = None
-    username: HeaderValue | None = None
-    password_env: EnvName | None = None
-    password_file: str | None = None
     org_id: HeaderValue | None = None
-    timeout_s: Annotated[float, Field(gt=0, le=60)] = 4.0
-    max_bytes: Annotated[int, Field(ge=1024, le=256_000_000)] = 10_000_000
-
-    @model_validator(mode="after")
-    def _one_secret(self) -> Self:
-        tokens = [name for name in ("token_env", "token_file") if getattr(self, name)]
-        passwords = [name for name in ("password_env", "password_file") if getattr(self, name)]
-        if len(tokens + passwords) > 1:
-            raise ValueError(f"says {' and '.join(tokens + passwords)}; one secret is enough")
-        if bool(self.username) != bool(passwords):
-            raise ValueError("basic auth needs username and one of password_env, password_file")
-        return self
 
     def headers(self, directory: Path) -> dict[str, str]:
-        """What goes with each request. Raises PermanentError when a secret cannot be read.
-
-        Files are read each time, since those who rotate a secret write a new one.
-        """
-        found = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        if self.org_id:
-            found["X-Scope-OrgID"] = self.org_id
-        if self.token_env or self.token_file:
-            found["Authorization"] = f"Bearer {_secret(self.token_env, self.token_file, directory)}"
-        elif self.username:
-            password = _secret(self.password_env, self.password_file, directory)
-            request = httpx.Request("GET", self.url)
-            next(httpx.BasicAuth(self.username, password).auth_flow(request))
-            found["Authorization"] = request.headers["Authorization"]
-        return found
+        """What goes with each request. Raises PermanentError when a secret cannot be read."""
+        tenant = {"X-Scope-OrgID": self.org_id} if self.org_id else {}
+        return {"Accept": "application/json", **tenant, **self.authorization(WHO, directory)}
 
 
 class _Raw(BaseModel):
@@ -82,6 +57,10 @@ class _Raw(BaseModel):
 class _Matrix(BaseModel):
     result_type: Annotated[Literal["matrix"], Field(alias="resultType")]
     result: list[_Raw]
+
+
+class _Names(BaseModel):
+    data: list[str]
 
 
 class _Answer(BaseModel):
@@ -135,45 +114,53 @@ class Engine:
             body = await self._body(query, limit_s)
         return await asyncio.to_thread(_series, body, self.access.url)
 
+    async def names(self, label: str, selector: str, begin: float, end: float) -> tuple[str, ...]:
+        """The values of a label (`__name__`: of metrics) among the series of `selector`; empty: of all.
+
+        Raises TransientError or PermanentError as `read` does.
+        """
+        params = {"start": f"{begin:.0f}", "end": f"{end:.0f}", "limit": str(MOST_NAMES)}
+        if selector:
+            params["match[]"] = selector
+        async with self._slots:
+            body = await self._get(f"label/{label}/values", params, self.access.timeout_s)
+        try:
+            return tuple(_Names.model_validate_json(body).data[:MOST_NAMES])
+        except ValidationError as error:
+            raise TransientError(f"{WHO} at {self.access.url} answered what is no list of names.") from error
+
     def _forget_failure(self, query: Query, done: asyncio.Task[tuple[Series, ...]]) -> None:
         """Only answers are kept: who asks again after a failure really asks again."""
         if (done.cancelled() or done.exception() is not None) and self._under_way.get(query) is done:
             del self._under_way[query]
 
     async def _body(self, query: Query, limit_s: float) -> bytes:
-        url = f"{self.access.url.rstrip('/')}/api/v1/query"
-        asked = {
+        asked_for = {
             "query": f"{query.selector}[{query.window_s}s]",
             "time": str(query.until),
             "timeout": f"{limit_s:g}s",  # the engine need not work on what nobody waits for
             "nocache": "1",  # VictoriaMetrics would move the time to before its latency offset
+            "partial_response": "false",  # Thanos; an error is better than a part, which counts as none
+            "deny_partial_response": "1",  # the same for a cluster of VictoriaMetrics
         }
-        headers = self.access.headers(self.directory)
-        try:
-            async with (
-                asyncio.timeout(limit_s),  # of the whole answer; httpx limits only each single wait
-                self.http.stream("GET", url, params=asked, headers=headers, timeout=limit_s) as response,
-            ):
-                _refuse_compressed(response, url)
-                body = await self._limited(response)
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise TransientError(f"Prometheus did not answer {url} within {limit_s:g} s.") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            cause = str(error) or type(error).__name__
-            raise TransientError(f"Prometheus could not be asked at {url}: {cause[:SAID]}.") from error
-        _refuse_head(response, body, url)
-        return body
+        return await self._get("query", asked_for, limit_s)
 
-    async def _limited(self, response: httpx.Response) -> bytes:
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > self.access.max_bytes:
-                raise TooMuch(
-                    f"Prometheus answered more than {self.access.max_bytes} bytes; "
-                    "let its series be fewer by 'matchers', or raise max_bytes."
-                )
-        return bytes(body)
+    async def _get(self, path: str, params: Mapping[str, str], limit_s: float) -> bytes:
+        url = f"{self.access.url.rstrip('/')}/api/v1/{path}"
+        question = Question(
+            who=WHO,
+            url=url,
+            limit_s=limit_s,
+            max_bytes=self.access.max_bytes,
+            mend=FEWER,
+            params=params,
+            headers=self.access.headers(self.directory),
+        )
+        response, body = await asked(self.http, question)
+        reason = "" if response.status_code == 200 else _error_in(body)
+        refuse_status(WHO, url, response, "token, password and org_id", reason)
+        refuse_page(WHO, url, response, JSON)
+        return body
 
 
 _ENGINES: WeakValueDictionary[tuple[int, str, Path], Engine] = WeakValueDictionary()
@@ -190,64 +177,11 @@ def engine_of(access: Access, around: Surroundings) -> Engine:
     return engine
 
 
-def _secret(env: str | None, file: str | None, directory: Path) -> str:
-    if env is not None:
-        place, secret = f"the environment variable {env}", os.environ.get(env, "")
-    else:
-        assert file is not None, "a secret is named in one of two ways"
-        place = f"the file {file}"
-        try:
-            secret = (directory / file).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PermanentError(f"The secret for Prometheus is not readable in {place}: {error}.") from error
-    if not (secret := secret.strip()):
-        raise PermanentError(f"The secret for Prometheus is empty: set {place}.")
-    if not (secret.isascii() and secret.isprintable()):
-        raise PermanentError(f"The secret for Prometheus in {place} has characters that no header may have.")
-    return secret
-
-
-def _refuse_compressed(response: httpx.Response, url: str) -> None:
-    """A few bytes could become gigabytes, before anybody counts them."""
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise TransientError(f"Prometheus at {url} answered compressed content, which was not asked for.")
-
-
-def _refuse_head(response: httpx.Response, body: bytes, url: str) -> None:
-    status = response.status_code
-    if status in (401, 403):
-        raise PermanentError(
-            f"Prometheus at {url} refused with HTTP {status}; check token, password and org_id here."
-        )
-    if 300 <= status < 400:
-        place = response.headers.get("location", "nowhere")
-        raise PermanentError(f"Prometheus at {url} redirects to {place[:SAID]}; write that address as url.")
-    if status == 200:
-        _refuse_page(response, url)
-        return
-    said = _error_in(body) or "no reason was given"
-    again = status >= 500 or status in TRY_AGAIN
-    found: type[OutsideError] = TransientError if again else PermanentError
-    raise found(f"Prometheus at {url} answered HTTP {status}: {said}.")
-
-
-def _refuse_page(response: httpx.Response, url: str) -> None:
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ("application/json", "application/stream+json"):  # the latter is VictoriaMetrics's
-        raise TransientError(
-            f"Prometheus at {url} answered {kind[:80] or 'no content type'} instead of application/json; "
-            "check that url is the address of its API."
-        )
-
-
 def _error_in(body: bytes) -> str:
-    """What an error answer says of itself; a page of a proxy says nothing here."""
     try:
-        written = json.loads(body)
-    except ValueError:
+        return error_in(json.loads(body))
+    except (ValueError, RecursionError):
         return ""
-    said = written.get("error") if isinstance(written, Mapping) else None
-    return str(said)[:SAID].rstrip(".") if said else ""
 
 
 def _series(body: bytes, url: str) -> tuple[Series, ...]:

@@ -13,10 +13,11 @@ from pydantic import Field
 
 from rollout.core.errors import TransientError
 from rollout.core.model import Instance
-from rollout.ports import Ask, Reading
+from rollout.ports import Ask, Found, Reading
 from rollout.registry import SOURCES, Options, Surroundings
 from rollout.sources.exposition import Exposition, parse
 from rollout.sources.scrape_cursor import Cursor
+from rollout.sources.scrape_found import look
 from rollout.sources.scrape_reading import merge
 from rollout.sources.scrape_signals import KIND, LabelName, Meaning, ScrapeSignal, meaning
 
@@ -59,6 +60,13 @@ class ScrapeSource:
         answers = await asyncio.gather(*(self._answer(instance, slots) for instance in ask.instances))
         reading = merge(ask, meanings, cursor, answers, self._options.version_label)
         return replace(reading, problems=(*forgotten, *unread, *reading.problems))
+
+    async def found(self, ask: Ask) -> tuple[Found, ...]:
+        """What every instance exposes of each signal now; see ports."""
+        slots = asyncio.Semaphore(AT_ONCE)
+        answers = await asyncio.gather(*(self._answer(instance, slots) for instance in ask.instances))
+        meanings = [found for signal in ask.signals if (found := meaning(signal)) and not found.unreadable]
+        return look(ask, meanings, answers, self._options.version_label)
 
     async def _answer(self, instance: Instance, slots: asyncio.Semaphore) -> Exposition | TransientError:
         """What one instance exposes, or why it gives nothing this time; never raises for its sake."""

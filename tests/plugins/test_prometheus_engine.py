@@ -432,3 +432,73 @@ async def test_partial_history_is_an_error_and_a_signal_without_series_has_none(
     engine.answer = lambda request: engine.matrix(request, warnings=["half"])
     with pytest.raises(TransientError, match="partial"):
         await history_of(engine).history(past())
+
+
+async def test_three_regions_and_twenty_rollouts_are_one_request_for_each_metric() -> None:
+    engine = FakeEngine()
+    for region in ("R1", "R2", "R3"):
+        steady_in(engine, region)
+    http, clock = client(engine), ManualClock(T0)
+    more = [signal(name=f"errors-{n}", bad="requests_total", total="requests_total") for n in range(20)]
+    sources = {region: source_with(http, clock, region) for region in ("R1", "R2", "R3")}
+    cursors: dict[str, Any] = dict.fromkeys(sources, since(0, *more))
+    for at in (10, 20, 30):
+        engine.asked.clear()
+        readings = await asyncio.gather(
+            *(
+                source.collect(ask(more, at, cursors[region], region=region))
+                for region, source in sources.items()
+            )
+        )
+        assert [len(reading.samples) for reading in readings] == [20, 20, 20]
+        assert len(engine.asked) == 2  # requests_total, and when their processes started
+        cursors = {region: dict(reading.cursor) for region, reading in zip(sources, readings, strict=True)}
+
+
+def steady_in(engine: FakeEngine, region: str) -> None:
+    engine.add("requests_total", every(10, -600, 600, 1), code="200", region=region)
+
+
+async def test_a_window_that_begins_seconds_earlier_for_one_region_is_the_same_request() -> None:
+    engine = FakeEngine()
+    for region in ("R1", "R3"):
+        steady_in(engine, region)
+    http, clock = client(engine), ManualClock(T0)
+    await asyncio.gather(
+        source_with(http, clock, "R1").collect(ask(at=30, cursor=since(20), region="R1")),
+        source_with(http, clock, "R3").collect(ask(at=30, cursor=since(3), region="R3")),
+    )
+    assert len(engine.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ([], "Prometheus has no series of requests_total"),
+        (every(10, 700, 900), r"its newest scrape is|no sample|Prometheus has no series"),
+    ],
+)
+async def test_series_without_a_point_in_time_are_no_sample(
+    points: list[tuple[float, float]], said: str
+) -> None:
+    engine = FakeEngine()
+    if points:
+        engine.add("requests_total", points, code="200")
+        engine.answer = lambda _: success(
+            [
+                {"metric": labels, "values": [[START + t, str(v)] for t, v in some]}
+                for labels, some in engine.series
+            ]
+        )
+    reading = await source_of(engine, ManualClock(T0)).collect(ask(at=10, cursor=since(0)))
+    assert reading.samples == ()
+    if not points:
+        assert said in reading.problems[0]
+
+
+async def test_one_of_two_instances_that_vanishes_leaves_the_numbers_of_the_other() -> None:
+    engine = FakeEngine()
+    engine.add("requests_total", every(10, -600, 600, 1), code="200")
+    engine.add("requests_total", every(10, -600, -20, 1), code="200", instance="b:80")
+    reading = await source_of(engine, ManualClock(T0)).collect(ask(at=10, cursor=since(0)))
+    assert numbers(reading) == [("errors", "1.0", 0, 10)]

@@ -2,11 +2,7 @@
 
 import asyncio
 import json
-import os
-import shutil
-import subprocess
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from engine_lab import ENGINES, scraping
 from prometheus_lab import instance, signal, source_with
 
 from rollout import http as web
@@ -36,17 +33,6 @@ scrape_configs:
       - targets: {targets}
         labels: {{region: R3}}
 """
-ENGINES = {
-    "prometheus": (
-        "--config.file={config}", "--storage.tsdb.path={data}", "--web.listen-address=127.0.0.1:{port}",
-        "--log.level=error",
-    ),
-    "victoria-metrics": (
-        "-promscrape.config={config}", "-storageDataPath={data}", "-httpListenAddr=127.0.0.1:{port}",
-        "-loggerLevel=ERROR",
-    ),
-}  # fmt: skip
-READY = {"prometheus": "/-/ready", "victoria-metrics": "/health"}
 SETTLE_S = 4.0
 EDGES = (0.1, 0.25, 1.0)
 
@@ -180,47 +166,13 @@ class World:
 @pytest.fixture(params=list(ENGINES))
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Exporter, Exporter]]:
     """The real engine in a directory of its own, scraping two processes every second."""
-    binary = shutil.which(request.param)
-    if binary is None:
-        reason = f"{request.param} is missing, so our differences were not compared with its series"
-        if os.environ.get("ROLLOUT_TEST_REQUIRE_ALL") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
     old = Exporter("1.0", free_port(), now_s() - 7200)
     new = Exporter("2.0", free_port(), now_s())
-    config, port = tmp_path / "scrape.yml", free_port()
-    config.write_text(CONFIG.format(targets=[f"127.0.0.1:{one.port}" for one in (old, new)]))
-    places = {"config": config, "data": tmp_path / "data", "port": port}
-    command = [binary, *(argument.format(**places) for argument in ENGINES[request.param])]
-    url = f"http://127.0.0.1:{port}"
-    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            ready(f"{url}{READY[request.param]}")
-            yield url, old, new
-        finally:
-            old.stop()
-            new.stop()
-            end(process)
-
-
-def ready(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            if httpx.get(url, trust_env=False).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() < deadline, f"{url} did not become ready"
-        time.sleep(0.1)
-
-
-def end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
+    config = CONFIG.format(targets=[f"127.0.0.1:{one.port}" for one in (old, new)])
+    with scraping(request.param, config, tmp_path) as url:
+        yield url, old, new
+    old.stop()
+    new.stop()
 
 
 def sums(samples: Sequence[Sample], name: str) -> dict[str, tuple[float, float]]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import httpx
 import pytest
+from http_json_lab import COUNTERS, JsonCounters, JsonService
 from prometheus_lab import PrometheusService
 
 from rollout.core.errors import OutsideError, TransientError
@@ -27,7 +28,8 @@ ERRORS = Signal(
     sources={
         kind: {"bad": {"metric": "bad_total"}, "total": {"metric": "all_total"}}
         for kind in ("scrape", "prometheus")
-    },
+    }
+    | {"http_json": {"rows": "rows[*]", "version": "version", "bad": "bad", "total": "all"}},
 )
 
 
@@ -96,6 +98,7 @@ class Caller:
 
     def __init__(self, service: Service) -> None:
         self.service = service
+        self.signal = COUNTERS if isinstance(service, JsonCounters) else ERRORS
         self.clock = ManualClock(T0)
         self.source = service.source(self.clock)
         self.cursor: dict[str, Any] = {}
@@ -115,7 +118,7 @@ class Caller:
         return Ask(
             service="mail",
             region="R3",
-            signals=(ERRORS,),
+            signals=(self.signal,),
             instances=instances,
             cursor=self.cursor,
             now=self.clock.now(),
@@ -132,7 +135,7 @@ class Caller:
         return {s.version: (s.value, s.exposure) for s in reading.samples if s.exposure}
 
 
-@pytest.fixture(params=[ScrapedService, PrometheusService, ScriptedService])
+@pytest.fixture(params=[ScrapedService, PrometheusService, JsonService, JsonCounters, ScriptedService])
 async def caller(request: pytest.FixtureRequest) -> Caller:
     """A caller that has read once, so that the past is known."""
     caller = Caller(request.param())
