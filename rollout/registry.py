@@ -27,6 +27,10 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    def inner(self) -> tuple[tuple[str, str, Mapping[str, Any]], ...]:
+        """Plugins of the same family that this one works through: place in these options, kind, options."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
@@ -36,6 +40,13 @@ class Surroundings:
     http: httpx.AsyncClient
     clock: Clock
     directory: Path
+
+    def deployer(self, kind: str, written: Mapping[str, Any]) -> Deployer:
+        """Another deployer of the same region, for one that works through it. Raises InvalidInput.
+
+        Plugins compose here, by name, and still do not import each other.
+        """
+        return DEPLOYERS.build(kind, written, self)
 
 
 class Registry(Generic[T]):
@@ -71,10 +82,13 @@ class Registry(Generic[T]):
             )
         model = self._kinds[kind][0]
         try:
-            return model.model_validate(dict(written))
+            checked = model.model_validate(dict(written))
         except ValidationError as error:
             problems = explain(error, model, joined(place, "options"))
             raise InvalidInput(f"Bad options of {self.family} '{kind}'.", problems) from error
+        for where, inner, options in checked.inner():
+            self.options(inner, options, joined(place, "options", where))
+        return checked
 
     def signal_options(self, kind: str) -> type[BaseModel] | None:
         """Find what signals.yaml may say to a source: the class attribute `signal_options` of the plugin.

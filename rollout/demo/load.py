@@ -1,9 +1,9 @@
 """Traffic for the sample mail service: `python -m rollout.demo.load --regions FILE... --tally FILE`.
 
 Each FILE is JSON: {"region": "R1", "time_zone": "Europe/Berlin", "status": "path of status.json"}, the path
-relative to FILE. Arrivals are random (Poisson) around a daily shape in the region's own time zone; a day may
-be compressed into minutes. Each send goes to one healthy instance in turn, as behind a load balancer; a
-refused connection is tried once on another.
+relative to FILE; or, in place of `status`, the "url" of a load balancer. Arrivals are random (Poisson) around
+a daily shape in the region's own time zone; a day may be compressed into minutes. Each send goes to one
+healthy instance in turn, as behind a load balancer; a refused connection is tried once on another.
 """
 
 import argparse
@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from random import Random
+from typing import Self
 from zoneinfo import ZoneInfo
 
 import httpx
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from rollout import http as web
 from rollout.clock import SystemClock
@@ -33,13 +34,20 @@ SEND_S = 3.0
 
 
 class Target(BaseModel):
-    """A region to send to."""
+    """A region to send to: its instances by `status` of its supervisor, or `url`, which finds one itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     region: str
     time_zone: str
-    status: Path
+    status: Path | None = None
+    url: str = ""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.status is None) == (not self.url):
+            raise ValueError("needs one of status and url")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +141,9 @@ class RegionLoad:
         self.tally.broken += 1
 
     def _two_instances(self) -> list[str]:
-        """The next healthy instance in turn, and the one after it."""
+        """The next healthy instance in turn, and the one after it; a load balancer twice."""
+        if self._target.status is None:
+            return [self._target.url] * 2
         try:
             status = files.read(self._target.status, files.Status)
         except ValueError:
@@ -175,6 +185,8 @@ def target_of(path: Path) -> Target:
     target = files.read(path, Target)
     if target is None:
         raise ValueError(f"{path} does not exist")
+    if target.status is None:
+        return target
     return target.model_copy(update={"status": path.resolve().parent / target.status})
 
 

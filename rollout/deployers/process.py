@@ -22,17 +22,8 @@ from rollout.core.actions import Action, ActionResult
 from rollout.core.errors import PermanentError, TransientError
 from rollout.core.model import Instance, Kind
 from rollout.core.policy import Name
-from rollout.deployers.process_orders import (
-    ResumedWork,
-    StalledWork,
-    believed,
-    done,
-    ends,
-    failed,
-    progress,
-    refuse,
-    slots_for,
-)
+from rollout.deployers.process_orders import done, ends, failed, progress, refuse, slots_for
+from rollout.deployers.work import ResumedWork, StalledWork, believed
 from rollout.ports import Progress, Reply
 from rollout.registry import DEPLOYERS, Options, Surroundings
 from rollout.supervisor import files, probe
@@ -189,7 +180,8 @@ class ProcessDeployer:
         expected = dict(Counter(wish.version for wish in desired.slots)) if desired else {}
         text = f"{len(good)} of {len(instances)} instances answer as the version they were started as."
         text += "".join(f" Slot {slot}: {doubt}." for slot, doubt in wrong.items())
-        details = {"expected": expected, "wrong": wrong}
+        seen = max(desired.generation if desired else 0, status.generation if status else 0)
+        details = {"expected": expected, "wrong": wrong, "generation": seen}
         text = text if instances else "Nothing was ever deployed here."
         return done(text, running=running, details=details)
 

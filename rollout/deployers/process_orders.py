@@ -1,9 +1,7 @@
 """Orders of the deployer `process` as pure functions: which slot runs what, and how far an order is."""
 
 from collections import Counter
-from typing import Annotated, Any, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any
 
 from rollout.core.actions import Action, ActionResult
 from rollout.core.errors import PermanentError
@@ -11,43 +9,6 @@ from rollout.core.model import Kind
 from rollout.ports import Progress, Reply
 from rollout.supervisor import files
 from rollout.supervisor.files import Desired, Failure, InstanceStatus, SlotWish, Status
-
-LISTED = 10_000  # items that one answer may hold
-COUNTED = 2**53  # above it a JSON number is no count
-
-
-class Answer(BaseModel):
-    """What a service's admin endpoint says: only these fields are believed, and nothing is converted."""
-
-    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
-
-
-Count = Annotated[int, Field(ge=0, le=COUNTED)]
-Age = Annotated[float, Field(ge=0)]
-A = TypeVar("A", bound=Answer)
-
-
-class StalledItem(Answer):
-    """A work item that nobody is finishing; `version` is that of the process that began it."""
-
-    id: Annotated[str, Field(min_length=1, max_length=200)]
-    age_s: Age
-    version: Annotated[str, Field(max_length=200)] = ""
-
-
-class StalledWork(Answer):
-    """The items, and all that is unfinished."""
-
-    items: Annotated[list[StalledItem], Field(max_length=LISTED)]
-    backlog: Count
-    oldest_age_s: Age
-
-
-class ResumedWork(Answer):
-    """How many items were put back, and how many needed it no more."""
-
-    resumed: Count
-    already: Count
 
 
 def candidates(weight: int, instances: int) -> int:
@@ -125,19 +86,6 @@ def failed(what: str, failure: Failure, running: dict[str, int] | None = None) -
     return Reply(
         progress=Progress.FAILED, result=ActionResult(message=message, running=running or {}, details=details)
     )
-
-
-def believed(found: object, path: str, kind: type[A]) -> A:
-    """What an admin endpoint answered, checked. Raises PermanentError naming the first wrong thing."""
-    try:
-        return kind.model_validate(found)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the answer"
-        raise PermanentError(
-            f"{path} answered what cannot be believed: {place}: {first['msg']}. It must give "
-            f"{', '.join(kind.model_fields)}; correct the service."
-        ) from error
 
 
 def ends(one: InstanceStatus) -> str:

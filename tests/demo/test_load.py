@@ -105,6 +105,21 @@ async def test_what_may_have_been_taken_is_not_sent_again(
     assert len(users.asked) == 1
 
 
+async def test_a_load_balancer_finds_an_instance_itself(tmp_path: Path) -> None:
+    (tmp_path / "R3.json").write_text('{"region": "R3", "time_zone": "UTC", "url": "http://front:8000"}')
+    users = Users(tmp_path, {8000: takes})
+    users.load._target = target_of(tmp_path / "R3.json")
+    assert await users.send(2) == (2, 2, 0, 0)
+    assert users.asked == [8000, 8000]
+
+
+@pytest.mark.parametrize("more", ["", ', "url": "http://front", "status": "s.json"'])
+def test_a_region_is_sent_to_in_one_way(tmp_path: Path, more: str) -> None:
+    (tmp_path / "R3.json").write_text(f'{{"region": "R3", "time_zone": "UTC"{more}}}')
+    with pytest.raises(ValueError, match="one of status and url"):
+        target_of(tmp_path / "R3.json")
+
+
 async def test_a_bad_answer_and_no_answer_are_told_apart(tmp_path: Path) -> None:
     users = Users(tmp_path, {1: breaks, 2: lambda _: httpx.Response(500)})
     await users.send(2)

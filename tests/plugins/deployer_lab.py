@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,11 @@ def process_options(name: str = "mail", **changes: Any) -> dict[str, Any]:
     return {"directory": "R3", "services": {name: service}}
 
 
-def fake_lab() -> Lab:
-    fake = FakeDeployer(ManualClock(datetime(2026, 3, 2, 10, 0, tzinfo=UTC)), "R3", size=3)
+def fake_region() -> FakeDeployer:
+    return FakeDeployer(ManualClock(datetime(2026, 3, 2, 10, 0, tzinfo=UTC)), "R3", size=3)
+
+
+def fake_lab(fake: FakeDeployer) -> Lab:
     return Lab(
         deployer=fake,
         stall=lambda: fake.stall("mail", {"1": 400.0, "2": 400.0}, backlog=0),
@@ -115,6 +118,12 @@ def process_lab(deployer: ProcessDeployer, directory: Path, service: str = "mail
         return len((directory / service / "exits.jsonl").read_text().splitlines())
 
     return Lab(deployer=deployer, service=service, stall=stall, effects=effects)
+
+
+def relayed_lab(deployer: Deployer, fake: FakeDeployer) -> Lab:
+    """A region that is reached by the deployer under test, and is a fake itself."""
+    near = fake_lab(fake)
+    return replace(near, deployer=deployer)
 
 
 async def ready(lab: Lab) -> Lab:

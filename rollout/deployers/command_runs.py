@@ -1,0 +1,186 @@
+"""Runs of programs for the deployer `command`, each under a key and in a directory of its own.
+
+{runs}/{key}/request.json  what is to be run, without its environment
+{runs}/{key}/details.json  what else the order says (items of work)
+{runs}/{key}/lock          locked as long as the runner of this key lives: never two at once
+{runs}/{key}/child.json    the program's process, in case the runner dies before it
+{runs}/{key}/result.json   how it ended
+What a result means for an order is not known here.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from rollout.core.errors import TransientError
+from rollout.deployers import command_runner
+
+KEPT = 200  # ended runs of a region
+RUNNER = Path(command_runner.__file__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a program ended: `exit` below zero is a signal. `cannot_start` says why it never began."""
+
+    exit: int | None = None
+    late: bool = False
+    took_s: float = 0.0
+    stdout: str = ""
+    stdout_size: int = 0
+    stderr: str = ""
+    stderr_size: int = 0
+    cannot_start: str = ""
+    busy: bool = False
+
+
+class Runs:
+    """The runs of one region. Every method does small, blocking work."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._runners: list[subprocess.Popen[bytes]] = []
+
+    def place(self, key: str) -> Path:
+        """Where the run of a key keeps its files."""
+        name = quote(key, safe="")
+        return self._directory / (name if len(name) <= 200 else sha256(key.encode()).hexdigest())
+
+    def ended(self, key: str) -> Ended | None:
+        """How the run of a key ended; None while it is under way, or was never begun."""
+        self._reap()
+        place = self.place(key)
+        with _locked(place) as free:
+            return _result(place) if free else None
+
+    def known(self, key: str) -> bool:
+        """Whether the run of a key is under way, or has ended; one that was lost is not."""
+        place = self.place(key)
+        with _locked(place) as free:
+            return _result(place) is not None if free is not None else place.is_dir()
+
+    def begin(
+        self,
+        key: str,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        details: Mapping[str, Any],
+        directory: Path,
+        within_s: float,
+    ) -> bool:
+        """Start a program, unless it runs already; False when an orphan of an earlier run still does."""
+        place = self.place(key)
+        self._tidy()
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked(place) as free:
+            if free is None:
+                return True
+            if _outlived(place, within_s):
+                return False
+            for left in ("result.json", "child.json"):
+                (place / left).unlink(missing_ok=True)
+            command_runner.write(place / "details.json", dict(details))
+            request = {"argv": list(argv), "directory": str(directory), "within_s": within_s}
+            command_runner.write(place / "request.json", request)
+            self._runners.append(_start(place, free, environment))
+        return True
+
+    def forget(self, key: str) -> None:
+        """Remove what is kept of a run that has ended."""
+        shutil.rmtree(self.place(key), ignore_errors=True)
+
+    def _reap(self) -> None:
+        self._runners = [one for one in self._runners if one.poll() is None]
+
+    def _tidy(self) -> None:
+        """Keep the newest runs; one under way is never touched."""
+        if not self._directory.is_dir():
+            return
+        places = sorted(self._directory.iterdir(), key=_touched, reverse=True)
+        for place in places[KEPT:]:
+            with _locked(place) as free:
+                if free is not None:
+                    shutil.rmtree(place, ignore_errors=True)
+
+
+def _start(place: Path, lock: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own file, no shell
+            [sys.executable, "-I", str(RUNNER), str(place), str(lock)],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+    except OSError as error:
+        raise TransientError(
+            f"No process can be started here: {error.strerror}. It is tried again."
+        ) from error
+
+
+@contextmanager
+def _locked(place: Path) -> Iterator[int | None]:
+    """The lock of a run; None while its runner holds it, or when there is no such run."""
+    try:
+        lock = os.open(place / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield lock
+    except BlockingIOError:
+        yield None
+    finally:
+        os.close(lock)
+
+
+def _outlived(place: Path, within_s: float) -> bool:
+    """Whether a program runs on without its runner. One past its time limit is ended."""
+    found = _read(place / "child.json")
+    pid = found.get("pid")
+    if not isinstance(pid, int) or found.get("boot") != command_runner.boot():
+        return False
+    if not found.get("started") or command_runner.started_at(pid) != found["started"]:
+        return False
+    if time.clock_gettime(time.CLOCK_BOOTTIME) - int(found["started"]) / os.sysconf("SC_CLK_TCK") < within_s:
+        return True
+    command_runner.end_group(pid)
+    return False
+
+
+def _result(place: Path) -> Ended | None:
+    found = _read(place / "result.json")
+    with suppress(TypeError):
+        return Ended(**found) if found else None
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A file of ours; empty when it is absent or damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _touched(place: Path) -> float:
+    try:
+        return place.stat().st_mtime
+    except OSError:
+        return 0.0
