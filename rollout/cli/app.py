@@ -10,7 +10,23 @@ from typing import Any
 
 import typer
 
-from rollout.cli import access, deciding, judging, policies, reading, services, serving, starting, watching
+from rollout.cli import (
+    access,
+    configuring,
+    database,
+    deciding,
+    drafting,
+    events,
+    judging,
+    policies,
+    reading,
+    reporting,
+    services,
+    serving,
+    starting,
+    waiting,
+    watching,
+)
 from rollout.cli.exits import Exit, Failure
 from rollout.cli.logs import configure
 from rollout.cli.session import Session, World
@@ -22,7 +38,10 @@ _PANELS: dict[str, Verbs] = {
         "list": reading.list_rollouts,
         "status": reading.status,
         "watch": watching.watch,
+        "wait": waiting.wait,
         "why": reading.why,
+        "events": events.events,
+        "report": reporting.report,
         "plan": starting.plan,
         "judge": judging.judge,
         "backtest": judging.backtest,
@@ -33,8 +52,12 @@ _PANELS: dict[str, Verbs] = {
         "reject": deciding.reject,
         "hold": deciding.hold,
         "resume": deciding.resume,
+        "promote": deciding.promote,
         "rollback": deciding.rollback,
         "cancel": deciding.cancel,
+        "retry": deciding.retry,
+        "note": deciding.note,
+        "gate": deciding.gate,
         "adopt": services.adopt,
     },
     "Run": {
@@ -51,11 +74,25 @@ _GROUPS: dict[str, tuple[str, Verbs]] = {
         {"put": services.put, "list": services.list_services, "show": services.show},
     ),
     "policy": (
-        "Check and show policies.",
-        {"validate": policies.validate, "show": policies.show, "schema": policies.schema},
+        "Begin, check and show policies.",
+        {
+            "init": drafting.init,
+            "validate": policies.validate,
+            "show": policies.show,
+            "schema": policies.schema,
+        },
     ),
+    "config": ("What this machine is set to.", {"show": configuring.show}),
     "token": ("Who may do what.", {"create": access.create_token}),
-    "db": ("The database of this machine.", {"upgrade": access.upgrade_database}),
+    "db": (
+        "The database of this machine.",
+        {
+            "upgrade": access.upgrade_database,
+            "backup": database.backup,
+            "verify": database.verify,
+            "restore": database.restore,
+        },
+    ),
 }
 _SETTINGS: dict[str, Any] = {"add_completion": True, "pretty_exceptions_enable": False}
 

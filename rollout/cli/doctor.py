@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from rich.text import Text
 
@@ -78,6 +80,9 @@ async def _checks(session: Session) -> AsyncIterator[Check]:
     yield _database(session)
     for check in server:
         yield check
+    for service in declared:
+        for check in _signals(session, service):
+            yield check
 
 
 def _configuration(directory: Path) -> tuple[Configuration | None, Check]:
@@ -245,6 +250,40 @@ def _token(session: Session) -> tuple[Declared, Check]:
     said = f"{who['name']} is {who['role']}"
     declared = {service["name"]: tuple(service["regions"]) for service in listed}
     return declared, Check(name="token", state="pass", message=said)
+
+
+def _signals(session: Session, service: str) -> list[Check]:
+    """One line for each region: what the sources find of each signal, as the server sees it."""
+    name = f"{service} signals"
+    try:
+        items = session.remote.get(f"/v1/services/{quote(service, safe='')}/signals").body["items"]
+    except (Failure, RolloutError) as error:
+        return [Check(name=name, state="skip", message=f"the server did not look: {error}")]
+    regions = dict.fromkeys(str(item["region"]) for item in items)
+    return [_found(service, region, [one for one in items if one["region"] == region]) for region in regions]
+
+
+def _found(service: str, region: str, items: list[dict[str, Any]]) -> Check:
+    name = f"{region} signals of {service}"
+    lacking = [item for item in items if not item["series"]]
+    said = "; ".join(_signal(item) for item in (lacking or items))
+    if not lacking:
+        return Check(name=name, state="pass", message=said)
+    if not any(item["said"] for item in items):
+        return Check(name=name, state="skip", message="nothing runs there yet, so nothing was asked")
+    well = len(items) - len(lacking)
+    fix = f"policies/signals.yaml, under {items[0]['source']}:, or the source's options in regions.yaml"
+    return Check(name=name, state="fail", message=f"{well} of {len(items)} are found; {said}", fix=fix)
+
+
+def _signal(item: dict[str, Any]) -> str:
+    """`errors: 4 series of 1.0 (2), 1.1 (2), newest 12 s ago`, or what is near."""
+    if not item["series"]:
+        return f"{item['signal']}: {str(item['said']).rstrip('.') or 'no series'}"
+    versions = ", ".join(f"{version} ({count})" for version, count in item["versions"].items())
+    age = "" if item["age_s"] is None else f", newest {item['age_s']:.0f} s ago"
+    said = f" ({item['said']})" if item["said"] else ""
+    return f"{item['signal']}: {item['series']} series of {versions}{age}{said}"
 
 
 def _drawn(check: Check) -> Text:

@@ -1,17 +1,17 @@
-"""The server as the verbs see it: JSON in, JSON out, and every failure as one `Failure`."""
+"""The server as the verbs see it: the typed client, whose errors become one `Failure` with its exit code."""
 
-import json
 import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import httpx
 
 from rollout.cli.exits import Exit, Failure, exit_of_problem
-from rollout.http import blocking_client
+from rollout.client import Answer, Client, ClientError, Refused, Unreachable, WaitedTooLong
+from rollout.client.wire import ANSWERS_S
+from rollout.ports import Clock
 
 _SHOWN = {"rollouts": "rollout status", "services": "rollout service show", "policies": "rollout policy show"}
 _LISTS = {"rollouts": "rollout list", "services": "rollout service list", "policies": "rollout policy show"}
@@ -25,116 +25,112 @@ _MISSING = re.compile(r"There is no (\w+) '([^']*)'")  # as core/errors.py says 
 _FOR_PROGRAMS = " Mend what `errors` names."  # people see the places themselves, below
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What the server said. `etag` is the row version, quoted as in HTTP, or empty."""
-
-    body: Any
-    etag: str = ""
-    date: str = ""
-
-
 class Remote:
-    """Talks to one server with one token. Raises Failure with exit 30, 31, 32, 40 and so on."""
+    """One server with one token. Raises Failure with exit 30, 31, 32, 40 and so on.
 
-    def __init__(self, url: str, token: str | None, transport: httpx.BaseTransport | None = None) -> None:
-        self.url = url
-        self._token = token
-        self._client = blocking_client(transport=transport)
+    What only looks is asked once: a person asks again. What changes something is asked again by itself.
+    """
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        transport: httpx.BaseTransport | None,
+        *,
+        sleep: Callable[[float], None],
+        clock: Clock,
+        away: Callable[[Exception, float], None],
     ) -> None:
-        self._client.close()
+        self.url = url
+        self.client = Client(url, token, transport=transport, sleep=sleep, clock=clock, away=away)
 
     def get(self, path: str, **query: Any) -> Answer:
         """Read. Arguments that are None are left out."""
-        return self._ask("GET", path, params={key: v for key, v in query.items() if v is not None})
+        with failing(path):
+            return self.client.wire.ask("GET", path, query=query, attempts=1)
 
-    def post(self, path: str, body: Mapping[str, Any], *, seen: str = "") -> Answer:
-        """Ask for something, if it is still as `seen`; sent again, it is asked again."""
-        return self._ask("POST", path, body=body, headers=_if_match(seen))
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        seen: str = "",
+        key: str | None = None,
+        answers_s: float = ANSWERS_S,
+    ) -> Answer:
+        """Ask for something, if it is still as `seen`. Sent again with the same key, it counts once."""
+        with failing(path, body):
+            return self.client.wire.ask(
+                "POST", path, body=body, headers=_if_match(seen), key=key, answers_s=answers_s
+            )
 
     def put(self, path: str, body: Mapping[str, Any], *, seen: str = "") -> Answer:
         """Declare something, if it is still as `seen`."""
-        return self._ask("PUT", path, body=body, headers=_if_match(seen))
+        with failing(path, body):
+            return self.client.wire.ask("PUT", path, body=body, headers=_if_match(seen))
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        sent = {"Accept": "application/json", **(headers or {})}
-        if self._token:
-            sent["Authorization"] = f"Bearer {self._token}"
-        try:
-            answer = self._client.request(method, self.url + path, params=params, json=body, headers=sent)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise self._unreachable(method, error) from error
-        found = _json(answer)
-        if answer.status_code >= 400:
-            raise _refused(answer, found, path, body or {})
-        if not answer.is_success or found is None:
-            raise self._stranger(answer)
-        return Answer(body=found, etag=answer.headers.get("ETag", ""), date=answer.headers.get("Date", ""))
+    def text(self, path: str, media: str) -> str:
+        """Read what is no JSON."""
+        with failing(path):
+            return self.client.wire.text(path, media)
 
-    def _unreachable(self, method: str, error: Exception) -> Failure:
-        if isinstance(error, httpx.ReadTimeout) and method != "GET":
-            doubt = " It may have recorded what you asked: look before you ask again."
-            return Failure(
-                f"The server at {self.url} took too long to answer.{doubt}", Exit.UNREACHABLE, "rollout list"
-            )
-        why = str(error) or type(error).__name__
-        message = f"The server at {self.url} cannot be reached: {why}."
-        return Failure(message, Exit.UNREACHABLE, "rollout doctor (or rollout serve, to start one)")
+    def looks(self, rollout_id: str, timeout_s: float | None) -> Iterator[Any]:
+        """The rollout now and at every change. Raises Failure 20 at the end of the time, 40 when away."""
+        with failing(f"/v1/rollouts/{rollout_id}"):
+            for answer in self.client.looks(rollout_id, timeout_s=timeout_s):
+                yield answer.body
 
-    def _stranger(self, answer: httpx.Response) -> Failure:
-        message = (
-            f"What answers at {self.url} is no rollout server: status {answer.status_code}, "
-            f"{answer.headers.get('Content-Type', 'no content type')}. Check --url and ROLLOUT_URL."
-        )
-        return Failure(message, Exit.UNREACHABLE, "rollout doctor")
+    def events(self, rollout_id: str | None, after: int | None) -> Iterator[Any]:
+        """What happened after a place in the sequence (None: now), and what happens from now on, for ever."""
+        with failing("/v1/events"):
+            yield from self.client.raw_stream(rollout_id, after=after)
+
+
+@contextmanager
+def failing(path: str, body: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Make a Failure of what the client raises about `path`."""
+    try:
+        yield
+    except Refused as error:
+        raise _refused(error, path, body or {}) from error
+    except WaitedTooLong as error:
+        rollout_id = path.rpartition("/")[2]
+        raise Failure(str(error), Exit.STILL_RUNNING, f"rollout wait {rollout_id}") from error
+    except ClientError as error:
+        raise Failure(str(error), Exit.UNREACHABLE, _where(error)) from error
+
+
+def _where(error: ClientError) -> str:
+    if not isinstance(error, Unreachable):
+        return "rollout doctor"
+    if error.perhaps_recorded:
+        return "rollout list"
+    return "rollout doctor (or rollout serve, to start one)"
 
 
 def _if_match(seen: str) -> dict[str, str]:
     return {"If-Match": seen} if seen else {}
 
 
-def _json(answer: httpx.Response) -> Any:
-    try:
-        return answer.json()
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return None
-
-
-def _refused(answer: httpx.Response, found: Any, path: str, body: Mapping[str, Any]) -> Failure:
-    problem = found if isinstance(found, dict) else {}
-    code = str(problem.get("type", "")).rpartition("/")[2]
-    exit_code = exit_of_problem(answer.status_code, code)
-    said = str(problem.get("detail") or problem.get("title") or f"HTTP {answer.status_code} for {path}")
+def _refused(error: Refused, path: str, body: Mapping[str, Any]) -> Failure:
+    exit_code = exit_of_problem(error.status, error.type)
+    said = error.detail
     missing = _MISSING.match(said) if exit_code is Exit.NOT_FOUND else None
     lines = [said.removesuffix(_FOR_PROGRAMS)]
     if missing and missing[1] == "service":
         lines.append(f"Declare it: rollout service put {missing[2]} --policy standard")
-    lines += [_place(error) for error in problem.get("errors") or () if isinstance(error, dict)]
-    if exit_code is Exit.UNEXPECTED and problem.get("trace_id"):
-        lines.append(f"trace {problem['trace_id']}")
-    if code == "version-rolled-back":
+    lines += [_place(place) for place in error.places]
+    if exit_code is Exit.UNEXPECTED and error.trace_id:
+        lines.append(f"trace {error.trace_id}")
+    if error.type == "version-rolled-back":
         then = _overridden(body)
-    elif code == "ambiguous":
+    elif error.type == "ambiguous":
         then = "rollout list"
     elif missing and missing[1] in _LISTS_OF:
         then = _LISTS_OF[missing[1]]
     else:
-        then = _next(exit_code, answer.status_code, path)
-    return Failure("\n".join(lines), exit_code, then, problem or None)
+        then = _next(exit_code, error.status, path)
+    return Failure("\n".join(lines), exit_code, then, error.problem or None)
 
 
 def _overridden(body: Mapping[str, Any]) -> str:

@@ -49,6 +49,7 @@ class Session:
         self, world: World, *, json: bool = False, url: str | None = None, token_file: Path | None = None
     ) -> None:
         self.world, self.json, self._url, self._token_file = world, json, url, token_file
+        self.flags: Mapping[str, Any] = {"url": url, "token_file": token_file}
         self.out, self.err = console(world.out), console(world.err)
 
     @cached_property
@@ -59,7 +60,17 @@ class Session:
     @cached_property
     def remote(self) -> Remote:
         """The server that the flags, the environment or the settings name."""
-        return Remote(self.settings.public_url, self.token(), self.world.transport)
+        return Remote(
+            self.settings.public_url,
+            self.token(),
+            self.world.transport,
+            sleep=self.world.sleep,
+            clock=self.world.clock,
+            away=self._away,
+        )
+
+    def _away(self, error: Exception, patience_s: float) -> None:
+        self.say(f"{error} Asking again for {patience_s:g} s; the rollout does not depend on it.")
 
     def token(self) -> str | None:
         """The bearer token: flag, environment, or on the server's own machine the first admin's file.
@@ -94,6 +105,15 @@ class Session:
             self.line(data)
         else:
             self.out.print(drawn(visible(data)), soft_wrap=not self.out.is_terminal)
+
+    def link(self, rollout_id: str) -> str:
+        """The page of a rollout."""
+        return f"{self.settings.public_url}/rollouts/{rollout_id}"
+
+    def raw(self, text: str) -> None:
+        """Write one line to stderr as it is, for a program that reads it."""
+        self.world.err.write(text + "\n")
+        self.world.err.flush()
 
     def line(self, data: Any) -> None:
         """Print one line of JSON to stdout at once."""

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from rollout.cli import render_plan
-from rollout.cli.exits import Exit
+from rollout.cli import ci, render_plan
+from rollout.cli.exits import Exit, Failure
 from rollout.cli.session import Session
-from rollout.cli.watching import follow
+from rollout.cli.watching import Timeout, deadline_of, follow, timeout_s
+from rollout.client import Answer
 
 Service = Annotated[str, typer.Argument(help="A declared service.", show_default=False)]
 Version = Annotated[str, typer.Argument(help="The version to move.", show_default=False)]
@@ -30,9 +31,20 @@ def start(
         str | None, typer.Option(help="Why a version that was rolled back may start again.", metavar="REASON")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, start nothing.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", "--watch", help="Follow it to its end; the exit code says how it ended."),
+    ] = False,
+    timeout: Timeout = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(help="Starts once for each key; in a pipeline its run's own.", metavar="KEY"),
+    ] = None,
 ) -> Exit | None:
     """Start a rollout of VERSION."""
+    if timeout is not None and not wait:
+        raise Failure("--timeout is for --wait, which is missing.", Exit.USAGE, "rollout start --help")
+    within = timeout_s(timeout, "start")
     body = _written(
         service=service,
         version=version,
@@ -47,14 +59,27 @@ def start(
     if dry_run:
         _show_plan(session, body)
         return None
-    started = session.remote.post("/v1/rollouts", body).body
-    if not (watch and session.json):  # with both, stdout is the stream of watch
-        session.show(started, lambda _: Text(started["id"]))
-    if watch:
-        return follow(session, started["id"])
-    if not session.json:
-        session.say(f"{service} {version} is recorded. Follow it: rollout watch {started['id']}")
+    answer = session.remote.post("/v1/rollouts", body, key=idempotency_key or ci.key_of_run(service))
+    _tell(session, answer, following=wait)
+    if wait:
+        return follow(session, answer.body["id"], deadline=deadline_of(session, within))
     return None
+
+
+def _tell(session: Session, answer: Answer, *, following: bool) -> None:
+    """The id is the data; the link, and whether it was there before, are talk."""
+    view = answer.body
+    ci.started(session, view)
+    if session.json:
+        if not following:  # else stdout is the stream of watch
+            session.line(view)
+        return
+    session.out.print(Text(view["id"]), soft_wrap=True)
+    release = f"{view['service']} {view['version']}"
+    was = "was started before by this run or key" if answer.replayed else "is recorded"
+    session.say(f"{release} {was}: {session.link(view['id'])}")
+    if not following:
+        session.say(f"Follow it: rollout watch {view['id']}")
 
 
 def plan(session: Session, service: Service, version: Version, policy: Policy = None) -> Exit | None:

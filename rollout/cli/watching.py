@@ -10,16 +10,21 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from rollout.cli import render
+from rollout.cli import ci, render
 from rollout.cli.exits import Exit, Failure, end_of, wait_of
-from rollout.cli.finding import find, path
+from rollout.cli.finding import find
 from rollout.cli.reading import Ref
 from rollout.cli.session import Session, visible
+from rollout.client.client import path
 from rollout.core.policy import seconds
 
 EVERY_S = 1.0
 PATIENCE_S = 60.0  # how long the server may be away, for example while it restarts
 T = TypeVar("T")
+Timeout = Annotated[
+    str | None,
+    typer.Option(help="Give up after this time, such as 30m; the rollout goes on.", metavar="DURATION"),
+]
 FOOTER = "Ctrl-C stops watching; the rollout goes on."
 
 
@@ -42,13 +47,12 @@ def watch(
     session: Session,
     ref: Ref,
     until: Annotated[Until, typer.Option(help="attention: stop also when a person is needed.")] = Until.DONE,
-    timeout: Annotated[
-        str | None, typer.Option(help="Give up watching after this time, such as 30m.", metavar="DURATION")
-    ] = None,
+    timeout: Timeout = None,
 ) -> Exit | None:
     """Follow a rollout to its end; the exit code says how it ended."""
-    deadline = _deadline(session, timeout)
-    found = _patiently(session, lambda: find(session, ref), ref, deadline)
+    within = timeout_s(timeout, "watch")
+    deadline = deadline_of(session, within)
+    found = patiently(session, lambda: find(session, ref), ref, within)
     return follow(session, found.body["id"], until=until, deadline=deadline)
 
 
@@ -71,25 +75,37 @@ def _lines(
     session: Session, looks: Iterator[Look], ended: Callable[[render.View], Exit | None], _id: str
 ) -> Exit | None:
     """One line for each change; with --json one JSON object, {"event"} each and {"rollout"} last."""
-    for look in looks:
-        for event in look.events:
-            _line(session, event)
-        code = ended(look.view)
-        if code is not None:
-            if session.json:
-                session.line({"rollout": look.view})
-            else:
-                session.out.print(render.status(visible(look.view)), soft_wrap=True)
-            return _over(session, look.view, code)
+    view: render.View = {}
+    try:
+        for look in looks:
+            for event in look.events:
+                _line(session, event)
+            view, code = look.view, ended(look.view)
+            if code is not None:
+                _last(session, view)
+                return _over(session, view, code)
+    except Failure as failure:
+        return ci.gave_up(session, view, failure)
     return Exit.STILL_RUNNING
+
+
+def _last(session: Session, view: render.View) -> None:
+    if session.json:
+        session.line({"rollout": view})
+    else:
+        session.out.print(render.status(visible(view)), soft_wrap=True)
 
 
 def _line(session: Session, event: render.View) -> None:
     if session.json:
         session.line({"event": event})
     else:
-        now = session.world.clock.now()
-        session.out.print(render.event(visible(event), now), soft_wrap=True)
+        session.out.print(line_of(session, event), soft_wrap=True)
+
+
+def line_of(session: Session, event: render.View) -> Text:
+    """One event as a line, safe to print."""
+    return render.event(visible(event), session.world.clock.now())
 
 
 def _live(
@@ -109,7 +125,9 @@ def _live(
 
 def _over(session: Session, view: render.View, code: Exit) -> Exit:
     if not session.json:
-        session.say(f"Why: rollout why {view['id']}")
+        again = f"   again: rollout retry {view['id']}" if "retry" in view["possible"] else ""
+        session.say(f"why: rollout why {view['id']}   report: rollout report {view['id']}{again}")
+    ci.ended(session, view, code)
     return code
 
 
@@ -127,16 +145,21 @@ def _looks(session: Session, rollout_id: str, deadline: datetime | None) -> Iter
 
     def look() -> Look:
         view = session.remote.get(path(rollout_id)).body
-        return Look(view=view, events=tuple(_events(session, rollout_id, after)))
+        return Look(view=view, events=tuple(history(session, rollout_id, after)))
 
     while True:
-        seen = _patiently(session, look, rollout_id, deadline)
+        seen = _until_answered(session, look, rollout_id, deadline)
         after = max((event["sequence"] for event in seen.events), default=after)
         yield seen
         _pause(session, rollout_id, deadline)
 
 
-def _patiently(session: Session, ask: Callable[[], T], ref: str, deadline: datetime | None) -> T:
+def patiently(session: Session, ask: Callable[[], T], ref: str, within_s: float | None = None) -> T:
+    """Ask until there is an answer. Raises Failure 40 when the server stays away, 20 in the end."""
+    return _until_answered(session, ask, ref, deadline_of(session, within_s))
+
+
+def _until_answered(session: Session, ask: Callable[[], T], ref: str, deadline: datetime | None) -> T:
     """Ask until there is an answer. Raises Failure 40 when the server stays away, 20 at the deadline."""
     away_since = None
     while True:
@@ -156,8 +179,10 @@ def _pause(session: Session, ref: str, deadline: datetime | None) -> None:
     session.world.sleep(EVERY_S)
 
 
-def _events(session: Session, rollout_id: str, after: int) -> Iterator[dict[str, Any]]:
-    while page := session.remote.get(path(rollout_id, "events"), after=after).body["items"]:
+def history(session: Session, rollout_id: str | None, after: int) -> Iterator[dict[str, Any]]:
+    """What happened so far after a place in the sequence, to one rollout or to all, oldest first."""
+    place = path(rollout_id, "events") if rollout_id else "/v1/events"
+    while page := session.remote.get(place, after=after).body["items"]:
         yield from page
         after = page[-1]["sequence"]
 
@@ -176,10 +201,14 @@ def _bear(session: Session, failure: Failure, since: datetime | None, now: datet
     return since
 
 
-def _deadline(session: Session, timeout: str | None) -> datetime | None:
-    if timeout is None:
-        return None
+def timeout_s(timeout: str | None, verb: str) -> float | None:
+    """A duration such as 30m in seconds. Raises Failure."""
     try:
-        return session.world.clock.now() + timedelta(seconds=float(seconds(timeout)))
+        return None if timeout is None else float(seconds(timeout))
     except ValueError as error:
-        raise Failure(f"--timeout: {error}.", Exit.USAGE, "rollout watch --help") from error
+        raise Failure(f"--timeout: {error}.", Exit.USAGE, f"rollout {verb} --help") from error
+
+
+def deadline_of(session: Session, within_s: float | None) -> datetime | None:
+    """When `within_s` seconds from now are over."""
+    return None if within_s is None else session.world.clock.now() + timedelta(seconds=within_s)

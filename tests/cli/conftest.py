@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,8 @@ def clock() -> ManualClock:
 def _clean_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("ROLLOUT_URL", "ROLLOUT_TOKEN", "ROLLOUT_TOKEN_FILE", "ROLLOUT_DATABASE_URL", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith(("GITHUB_", "CI_"))]:
+        monkeypatch.delenv(name)  # these tests may run in a pipeline themselves
     monkeypatch.setenv("ROLLOUT_DATA", str(tmp_path))
     monkeypatch.setenv("ROLLOUT_CONFIG", str(Path(__file__).parents[2]))
     monkeypatch.setenv("TERM", "xterm")

@@ -1,6 +1,7 @@
 """doctor: one line each, a fix for each failure, also without a server."""
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -28,7 +29,22 @@ def _a_server(server: StandIn, clock: ManualClock) -> None:
         "GET /readyz": httpx.Response(200, json=ready, headers=date),
         "GET /v1/whoami": {"token": {"name": "ada", "role": "admin"}, "permissions": []},
         "GET /v1/services": {"items": [service()]},
+        "GET /v1/services/mail-sender/signals": {"items": [found("R3", "errors", 4)]},
     }
+
+
+def found(
+    region: str, signal: str, series: int, said: str = "", age_s: float | None = 12.0
+) -> dict[str, Any]:
+    versions = {"1.0.0": 2, "1.1.0": 2} if series else {}
+    seen = {"newest": None, "age_s": age_s if series else None, "said": said}
+    return {
+        "region": region,
+        "source": "prometheus",
+        "signal": signal,
+        "series": series,
+        "versions": versions,
+    } | seen
 
 
 def checks(run: Run, *argv: str) -> dict[str, dict[str, Any]]:
@@ -50,14 +66,36 @@ def test_each_region_without_a_supervisor_fails_with_the_command_that_starts_it(
 def test_a_failure_exits_1_and_says_how_many_of_how_many(run: Run) -> None:
     ran = run("doctor")
     assert ran.code == 1
-    assert ran.err.startswith("3 of 11 checks failed;")
-    assert len(ran.out.splitlines()) == 11
+    assert ran.err.startswith("3 of 12 checks failed;")
+    assert len(ran.out.splitlines()) == 12
 
 
 def test_server_clock_and_token_pass(run: Run) -> None:
     found = checks(run)
     assert [found[name]["state"] for name in ("server", "clock", "token")] == ["pass", "pass", "pass"]
     assert found["token"]["message"] == "ada is admin"
+
+
+def test_each_signal_is_told_with_its_series_versions_and_age(run: Run) -> None:
+    check = checks(run)["R3 signals of mail-sender"]
+    assert check["state"] == "pass"
+    assert check["message"] == "errors: 4 series of 1.0.0 (2), 1.1.0 (2), newest 12 s ago"
+
+
+def test_a_signal_without_series_fails_with_the_nearest_names(run: Run, server: StandIn) -> None:
+    near = "Prometheus has no series of m_totl; the nearest names there: m_total"
+    items = [found("R3", "errors", 0, near), found("R3", "latency", 9), found("R1", "errors", 2)]
+    server.answers["GET /v1/services/mail-sender/signals"] = {"items": items}
+    shown = checks(run)
+    assert shown["R3 signals of mail-sender"]["state"] == "fail"
+    assert shown["R3 signals of mail-sender"]["message"] == f"1 of 2 are found; errors: {near}"
+    assert "under prometheus:" in shown["R3 signals of mail-sender"]["fix"]
+    assert shown["R1 signals of mail-sender"]["state"] == "pass"
+
+
+def test_signals_where_nothing_runs_are_skipped(run: Run, server: StandIn) -> None:
+    server.answers["GET /v1/services/mail-sender/signals"] = {"items": [found("R3", "errors", 0)]}
+    assert checks(run)["R3 signals of mail-sender"]["state"] == "skip"
 
 
 def test_without_a_server_the_rest_is_still_checked(run: Run, server: StandIn) -> None:
@@ -152,5 +190,5 @@ def test_the_database_is_named_with_schema_and_journal(run: Run, tmp_path: Path)
     assert run("db", "upgrade").code == 0
     check = checks(run)["database"]
     assert check["state"] == "pass"
-    assert "schema 0002" in check["message"]
+    assert re.search(r"schema \d{4}, SQLite", check["message"])
     assert "journal " in check["message"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from rollout.core.model import Phase
-from rollout.views import Exposure
+from rollout.showing.views import Exposure
 from tests.cli.conftest import Ran, StandIn, problem
 from tests.cli.views import ID, held, rolled_back, view
 

@@ -230,10 +230,10 @@ def test_version_needs_no_server(run: Run, server: StandIn) -> None:
     assert server.asked == []
 
 
-def test_start_promises_nothing_about_repeats_that_no_server_keeps(run: Run, server: StandIn) -> None:
+def test_every_start_carries_a_key_of_its_own_or_the_given_one(run: Run, server: StandIn) -> None:
     server.answers["POST /v1/rollouts"] = view()
-    assert run("start", "mail-sender", "1.2.0").code == 0
-    assert "idempotency-key" not in server.asked[-1].headers
-    refused = run("start", "mail-sender", "1.2.0", "--idempotency-key", "build-7")
-    assert refused.code == 2
-    assert "--idempotency-key" in refused.err
+    for given in ((), (), ("--idempotency-key", "build-7")):
+        assert run("start", "mail-sender", "1.2.0", *given).code == 0
+    first, second, third = (request.headers["Idempotency-Key"] for request in server.asked)
+    assert first != second
+    assert third == "build-7"

@@ -6,7 +6,7 @@ from rollout.cli import render, render_plan
 from rollout.cli.session import console
 from rollout.core.model import Hold, Obligation, ObligationKind, ObligationState, Phase
 from rollout.core.signals import VerdictKind
-from rollout.views import StageView, SuspectView
+from rollout.showing.views import StageView, SuspectView
 from tests.cli.views import ID, T0, at, baking, check, event, plan, rolled_back, view
 
 

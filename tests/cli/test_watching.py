@@ -110,7 +110,9 @@ def test_watching_gives_up_with_20_while_the_rollout_goes_on(
     ran = run("watch", ID, "--timeout", "2m")
     assert ran.code == 20
     assert (clock.now() - before).total_seconds() == 120
-    assert ran.err.endswith(f"try: rollout watch {ID}\n")
+    *_, then, last = ran.err.splitlines()
+    assert then.endswith(f"try: rollout watch {ID}")
+    assert last.endswith(f"/rollouts/{ID}")
 
 
 def test_watching_until_attention_stops_where_a_person_is_needed(run: Run, server: StandIn) -> None:

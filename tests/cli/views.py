@@ -1,4 +1,4 @@
-"""Real views as the server sends them: dataclasses of rollout/views.py, dumped to JSON."""
+"""Real views as the server sends them: dataclasses of rollout/showing/views.py, dumped to JSON."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from rollout.core.model import Hold, Outcome, Phase, Reason, RegionPhase
 from rollout.core.signals import VerdictKind
-from rollout.views import (
+from rollout.showing.views import (
     BakeView,
     CheckView,
     ComparisonView,
