@@ -62,3 +62,18 @@ OBLIGATIONS: Mapping[ObligationState, Mark] = {
     ObligationState.TAKEN_OVER: Mark("»", "taken over", "wait"),
     ObligationState.UNPROVEN: Mark("?", "ended unproven", "bad"),
 }
+
+GATES: Mapping[str, Mark] = {
+    "waiting": Mark("◔", "awaited", "warn"),
+    "to_come": Mark("○", "to come", "wait"),
+    "passed": Mark("✔", "passed", "good"),
+    "failed": Mark("✖", "failed", "bad"),
+}
+
+APPROVALS: Mapping[str, Mark] = {
+    "pending": Mark("◆", "waits for you", "warn"),
+    "approved": Mark("✔", "approved", "good"),
+    "rejected": Mark("✖", "rejected", "bad"),
+    "expired": Mark("▲", "expired", "bad"),
+    "withdrawn": Mark("»", "withdrawn", "wait"),
+}

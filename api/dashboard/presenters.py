@@ -10,12 +10,11 @@ from urllib.parse import urlsplit
 
 from api.dashboard import marks
 from api.dashboard.marks import Mark
+from api.dashboard.tiles import Bar
 from rollout.core.model import FINISHED, Obligation, ObligationKind, ObligationState, Phase, RegionPhase
-from rollout.core.reason import odds, span
-from rollout.sight import figure
-from rollout.views import CheckView, Exposure, Fleet, RegionView, RolloutView, RunningView
+from rollout.core.reason import span
+from rollout.showing.views import Exposure, Fleet, GateView, RegionView, RolloutView, RunningView
 
-_STRENGTHS = ((1.0, "enough to act"), (0.6, "strong"), (0.25, "some"), (0.05, "weak"))
 STOPPED = FINISHED | {Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED}  # no further region is touched
 OPEN = (ObligationState.OPEN, ObligationState.OVERDUE)
 
@@ -31,15 +30,6 @@ class StripCell:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """A bar with its meaning in words; `value` and `of` are in one unit."""
-
-    value: float
-    of: float
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
 class Lane:
     """One region of a rollout page."""
 
@@ -51,16 +41,6 @@ class Lane:
     bake_ends: datetime | None
     detectable: tuple[str, ...]  # what its bake can rule out, one sentence for each check
     next: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One check in one region. `evidence` is None where only a guard can act."""
-
-    view: CheckView
-    mark: Mark
-    ratio: str
-    evidence: Bar | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +71,13 @@ def title(view: RolloutView) -> str:
 def fleet_title(fleet: Fleet) -> str:
     """The title of the fleet page carries how many need a person."""
     return f"({len(fleet.needs_person)}) needs you" if fleet.needs_person else "Rollouts"
+
+
+def fleet_tone(fleet: Fleet) -> str:
+    """The icon's tone: that of the worst rollout which needs a person, or moves."""
+    order = ("bad", "warn", "move", "wait", "good")
+    tones = {marks.PHASES[view.phase].tone for view in (*fleet.needs_person, *fleet.moving)}
+    return next((tone for tone in order if tone in tones), "good")
 
 
 # ------------------------------------------------------------------ the first screen
@@ -143,7 +130,7 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
-# ------------------------------------------------------------------ regions and checks
+# ------------------------------------------------------------------ regions
 
 
 def strip(view: RolloutView) -> tuple[StripCell, ...]:
@@ -192,43 +179,15 @@ def _lane_next(region: RegionView) -> str:
     return " → ".join((*rest, "passed"))
 
 
-def tile(check: CheckView) -> Tile:
-    """One check: value beside baseline, and how far the evidence of harm has come."""
-    mark = marks.SUSPECTED if check.suspected else marks.VERDICTS[check.verdict]
-    return Tile(check, mark, ratio(check), evidence(check))
+def gate_mark(gate: GateView) -> Mark:
+    """The shape and the word of a gate's status."""
+    return marks.GATES.get(gate.status, marks.GATES["waiting"])
 
 
-def ratio(check: CheckView) -> str:
-    """`×2.1` of the baseline, where both are known."""
-    if check.value is None or not check.baseline:
-        return ""
-    return f"×{figure(check.value / check.baseline, 2)}"
-
-
-def evidence(check: CheckView) -> Bar | None:
-    """The evidence of harm against the value at which this check alone rolls back."""
-    if check.acts_at is None or check.acts_at <= 0 or check.guard:  # a guard acts on no evidence
-        return None
-    part = check.log_e / check.acts_at
-    word = next((word for least, word in _STRENGTHS if part >= least), "none")
-    limit = f"acts alone at {odds(check.acts_at)}" if check.critical else "not critical: holds and pages"
-    strong = "" if odds(check.log_e) == odds(0) else f" {odds(check.log_e)}"
-    words = f"of harm{strong}: {word}; {limit}"
-    return Bar(min(max(check.log_e, 0.0), check.acts_at), check.acts_at, words)
-
-
-def tiles(view: RolloutView) -> Mapping[str, tuple[Tile, ...]]:
-    """The checks of every region that has some, worst verdict first."""
-    return {
-        region.region: tuple(tile(c) for c in sorted(region.checks, key=_urgency))
-        for region in view.regions
-        if region.checks
-    }
-
-
-def _urgency(check: CheckView) -> tuple[bool, int]:
-    order = ("fail", "no_data", "undecided", "pass")
-    return check.verdict != "fail" and not check.suspected, order.index(check.verdict)
+def next_steps(view: RolloutView, stage: str) -> tuple[tuple[str, str], ...]:
+    """What each region of a stage goes through from where it stands: (region, steps in words)."""
+    regions = next((each.regions for each in view.stages if each.name == stage), ())
+    return tuple((region.region, _lane_next(region)) for region in regions)
 
 
 # ------------------------------------------------------------------ what is owed

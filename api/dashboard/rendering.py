@@ -12,12 +12,12 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 
-from api.dashboard import marks, presenters
+from api.dashboard import marks, presenters, tiles
 from api.deps import controller_of
 from api.errors import STATUS
 from api.problems import PAGES
 from rollout.core.errors import RolloutError, StoreError
-from rollout.views import RolloutView
+from rollout.showing.views import RolloutView
 
 FRAGMENT = "x-fragment"  # the header with which live.js asks for <main> alone
 HEADERS = {
@@ -61,7 +61,9 @@ def _environment() -> Environment:
         phase_mark=_phase_mark,
         reached=presenters.reached,
         strip=presenters.strip,
-        tiles=presenters.tiles,
+        gate_mark=presenters.gate_mark,
+        next_steps=presenters.next_steps,
+        verdict_mark=tiles.mark_of,
         unreached=presenters.unreached,
         versions=presenters.versions,
         web_link=presenters.web_link,
@@ -74,12 +76,21 @@ _TEMPLATES = _environment()
 
 
 def render(
-    request: Request, page: str, title: str, *, status: int = 200, live: str = "", **values: Any
+    request: Request,
+    page: str,
+    title: str,
+    *,
+    status: int = 200,
+    live: str = "",
+    refresh: bool = False,
+    tone: str = "",
+    **values: Any,
 ) -> HTMLResponse:
     """One screen, whole or (for live.js) its <main> alone.
 
-    `live`: "refresh" keeps it fresh with and without scripts, "form" only with (a form must not be reloaded
-    under somebody who is typing), empty not at all.
+    `live` is the path of the stream that keeps it fresh; empty when it stays as it is. With `refresh` it is
+    kept fresh without scripts too (a form must not be reloaded under somebody who is typing). `tone` is that
+    of the icon in the window's title.
     """
     template = "main.html" if FRAGMENT in request.headers else "layout.html"
     text = _TEMPLATES.get_template(template).render(
@@ -89,6 +100,8 @@ def render(
         token=getattr(request.state, "token", None),
         csrf=getattr(request.state, "csrf", ""),
         live=live,
+        refresh=refresh,
+        tone=tone,
         **values,
     )
     return HTMLResponse(text, status)

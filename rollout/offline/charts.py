@@ -7,9 +7,10 @@ from pathlib import Path
 from rollout.core.errors import InvalidInput
 from rollout.core.reason import describe
 from rollout.core.signals import Signal, SignalKind
-from rollout.offline.plots import Band, Chart, Mark, Point, draw
+from rollout.offline.plots import Chart, Mark, draw
 from rollout.offline.tracks import Cell, Track
 from rollout.offline.trial import Trial
+from rollout.svg import Band, Point
 
 LONGEST = 135  # characters of the line below the title
 LEAST_BEFORE_S = 1800.0  # of the baseline that is shown from before a deploy, else as long as after it

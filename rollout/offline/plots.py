@@ -7,15 +7,13 @@ evidence of harm with the line at which it acts. A viewer's dark or light scheme
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from xml.sax.saxutils import escape
+
+from rollout import svg
+from rollout.svg import Band, Point
 
 WIDTH, LEFT, RIGHT = 960, 78, 18
 TOP, UPPER, GAP, LOWER, BOTTOM = 58, 250, 40, 130, 36
 HEIGHT = TOP + UPPER + GAP + LOWER + BOTTOM
-
-Point = tuple[float, float]  # epoch seconds, value
-Band = tuple[float, float, float]  # epoch seconds, low, high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,44 +48,30 @@ class Chart:
     marks: Sequence[Mark] = field(default_factory=tuple)
 
 
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """A linear map from values to pixels."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        part = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
-        return round(self.start + part * (self.end - self.start), 1)
-
-
 def draw(chart: Chart) -> str:
     """The chart as one SVG document."""
     times = [t for series in _series(chart) for t, *_ in series] + [mark.time for mark in chart.marks]
     if not times:
-        return _document([_text(LEFT, 26, "title", chart.title), _text(LEFT, 46, "note", "no samples")])
-    across = _Axis(*_widened(min(times), max(times), 60.0), LEFT, WIDTH - RIGHT)
-    upper = _Axis(0.0, _top_of_rates(chart), TOP + UPPER, TOP)
+        return _document([svg.text(LEFT, 26, "title", chart.title), svg.text(LEFT, 46, "note", "no samples")])
+    across = svg.Axis(*svg.widened(min(times), max(times), 60.0), LEFT, WIDTH - RIGHT)
+    upper = svg.Axis(0.0, _top_of_rates(chart), TOP + UPPER, TOP)
     floor, ceiling = _evidence_range(chart)
-    lower = _Axis(floor, ceiling, HEIGHT - BOTTOM, HEIGHT - BOTTOM - LOWER)
+    lower = svg.Axis(floor, ceiling, HEIGHT - BOTTOM, HEIGHT - BOTTOM - LOWER)
     lines = [
-        _text(LEFT, 24, "title", chart.title),
-        _text(LEFT, 43, "note", chart.subtitle),
+        svg.text(LEFT, 24, "title", chart.title),
+        svg.text(LEFT, 43, "note", chart.subtitle),
         *_legend(chart),
-        *_grid(upper, lambda v: _number(v * chart.scale) + chart.unit),
-        *_grid(lower, _number),
+        *_grid(upper, lambda v: svg.number(v * chart.scale) + chart.unit),
+        *_grid(lower, svg.number),
         *_clock(across),
-        _text(LEFT, HEIGHT - BOTTOM - LOWER - 8, "note", "evidence of harm, nats"),
-        _band(chart.interval, across, upper),
+        svg.text(LEFT, HEIGHT - BOTTOM - LOWER - 8, "note", "evidence of harm, nats"),
+        svg.band("interval", chart.interval, across, upper),
         *_marks(chart.marks, across),
-        _line("level", chart.level, across, upper),
-        _line("baseline", chart.baseline, across, upper),
-        _line("candidate", chart.candidate, across, upper),
-        _line("combined", chart.combined, across, lower),
-        _line("evidence", chart.evidence, across, lower),
+        svg.line("level", chart.level, across, upper),
+        svg.line("baseline", chart.baseline, across, upper),
+        svg.line("candidate", chart.candidate, across, upper),
+        svg.line("combined", chart.combined, across, lower),
+        svg.line("evidence", chart.evidence, across, lower),
         *_threshold(chart.threshold, lower),
     ]
     return _document(lines)
@@ -118,11 +102,7 @@ def _evidence_range(chart: Chart) -> tuple[float, float]:
     values = [v for series in (chart.evidence, chart.combined) for _, v in series]
     acts = chart.threshold if chart.threshold is not None and math.isfinite(chart.threshold) else 1.0
     high = min(max([acts, *values]), 4 * acts)
-    return _widened(max(min([0.0, *values]), -2 * acts), 1.1 * high, 1.0)
-
-
-def _widened(low: float, high: float, least: float) -> tuple[float, float]:
-    return (low, high) if high - low >= least else (low, low + least)
+    return svg.widened(max(min([0.0, *values]), -2 * acts), 1.1 * high, 1.0)
 
 
 def _document(parts: Iterable[str]) -> str:
@@ -134,79 +114,42 @@ def _document(parts: Iterable[str]) -> str:
     )
 
 
-def _text(x: float, y: float, style: str, text: str, anchor: str = "start") -> str:
-    return (
-        f'<text class="{style}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(text)}</text>'
-        if text
-        else ""
-    )
-
-
-def _line(style: str, points: Sequence[Point], across: _Axis, up: _Axis) -> str:
-    """A line through all points; a single one is a dot."""
-    if len(points) == 1:
-        (time, value) = points[0]
-        return f'<circle class="{style}" cx="{across(time)}" cy="{up(value)}" r="3"/>'
-    path = " ".join(f"{across(time):g},{up(value):g}" for time, value in points)
-    return f'<polyline class="{style}" points="{path}"/>' if path else ""
-
-
-def _band(band: Sequence[Band], across: _Axis, up: _Axis) -> str:
-    there = [f"{across(time):g},{up(high):g}" for time, _, high in band]
-    back = [f"{across(time):g},{up(low):g}" for time, low, _ in reversed(band)]
-    return f'<polygon class="interval" points="{" ".join(there + back)}"/>' if len(band) > 1 else ""
-
-
-def _grid(up: _Axis, shown: Callable[[float], str]) -> list[str]:
+def _grid(up: svg.Axis, shown: Callable[[float], str]) -> list[str]:
     lines = []
-    for value in _ticks(up.low, up.high, 4):
+    for value in svg.ticks(up.low, up.high, 4):
         y = up(value)
         lines.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:g}" y2="{y:g}"/>')
-        lines.append(_text(LEFT - 8, y + 4, "tick", shown(value), "end"))
+        lines.append(svg.text(LEFT - 8, y + 4, "tick", shown(value), "end"))
     return lines
 
 
-def _ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers between two."""
-    raw = (high - low) / about
-    size = 10.0 ** math.floor(math.log10(raw))
-    step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= raw)
-    first = math.ceil(low / step)
-    return [n * step for n in range(first, math.floor(high / step) + 1)]
-
-
-def _clock(across: _Axis) -> list[str]:
+def _clock(across: svg.Axis) -> list[str]:
     """Times of day, UTC; with the date where a day begins."""
-    span = across.high - across.low
-    step = next((s for s in _STEPS if span / s <= 8), math.ceil(span / 8 / 86400) * 86400)
-    first = math.ceil(across.low / step)
-    lines, day = [], ""
-    for n in range(first, math.floor(across.high / step) + 1):
-        at = datetime.fromtimestamp(n * step, UTC)
-        text = f"{at:%H:%M}" if f"{at:%m-%d}" == day else f"{at:%m-%d %H:%M}"
-        day, x = f"{at:%m-%d}", across(n * step)
-        lines.append(f'<line class="grid" x1="{x:g}" x2="{x:g}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        lines.append(_text(x, HEIGHT - BOTTOM + 18, "tick", text, "middle"))
-    return [*lines, _text(WIDTH - RIGHT, HEIGHT - 4, "tick", "UTC", "end")]
+    lines = []
+    for time, words in svg.clock_ticks(across.low, across.high):
+        x = across(time)
+        lines.append(svg.rule("grid", x, TOP, x, HEIGHT - BOTTOM))
+        lines.append(svg.text(x, HEIGHT - BOTTOM + 18, "tick", words, "middle"))
+    return [*lines, svg.text(WIDTH - RIGHT, HEIGHT - 4, "tick", "UTC", "end")]
 
 
-def _marks(marks: Sequence[Mark], across: _Axis) -> list[str]:
+def _marks(marks: Sequence[Mark], across: svg.Axis) -> list[str]:
     lines = []
     for place, mark in enumerate(sorted(marks, key=lambda mark: mark.time)):
         x = across(mark.time)
         style = mark.kind if mark.kind in ("deploy", "harm") else "decision"
         side, shift = ("end", -4) if x > WIDTH * 0.8 else ("start", 4)
         lines.append(f'<line class="mark {style}" x1="{x:g}" x2="{x:g}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        lines.append(_text(x + shift, TOP + 12 + 14 * (place % 4), f"{style} label", mark.text, side))
+        lines.append(svg.text(x + shift, TOP + 12 + 14 * (place % 4), f"{style} label", mark.text, side))
     return lines
 
 
-def _threshold(threshold: float | None, up: _Axis) -> list[str]:
+def _threshold(threshold: float | None, up: svg.Axis) -> list[str]:
     if threshold is None or not math.isfinite(threshold):
         return []
     y = up(threshold)
     line = f'<line class="threshold" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:g}" y2="{y:g}"/>'
-    return [line, _text(WIDTH - RIGHT - 4, y - 4, "tick", "acts", "end")]
+    return [line, svg.text(WIDTH - RIGHT - 4, y - 4, "tick", "acts", "end")]
 
 
 def _legend(chart: Chart) -> list[str]:
@@ -223,7 +166,7 @@ def _legend(chart: Chart) -> list[str]:
     for style, word, there in reversed(words):
         if there:
             x -= 6.3 * len(word)
-            lines.append(_text(x, 24, "note", word))
+            lines.append(svg.text(x, 24, "note", word))
             shape = f'<line class="{style}" x1="{x - 20:g}" x2="{x - 5:g}" y1="20" y2="20"/>'
             box = f'<rect class="{style}" x="{x - 20:g}" y="14" width="15" height="11"/>'
             lines.append(box if style == "interval" else shape)
@@ -231,13 +174,6 @@ def _legend(chart: Chart) -> list[str]:
     return lines
 
 
-def _number(value: float) -> str:
-    if value and abs(value) < 0.001:
-        return f"{value:.1e}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-_STEPS = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800)
 _STYLE = """
 text{font:12px system-ui,sans-serif;fill:#444}.title{font-size:15px;font-weight:600;fill:#111}
 .note{fill:#555}.tick{font-size:11px;fill:#666}.paper{fill:#fff}.grid{stroke:#e6e6e6}

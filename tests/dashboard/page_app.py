@@ -1,23 +1,26 @@
 """The pages over a controller stand-in: real access, hand-built views, commands that only record."""
 
+import asyncio
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
-from page_views import EVENTS, ID, NOW, fleet, rollout
+from page_views import EVENTS, ID, NOW, fleet, rollout, series, started
 
 from api.app import create_app
 from rollout.access import Access
-from rollout.commands import Actor
-from rollout.core.errors import NotFound, RolloutError
-from rollout.core.model import IntentKind, Phase
+from rollout.core.errors import NotFound, RolloutError, StoreError
+from rollout.core.model import IntentKind, Phase, Rollout
 from rollout.ports import Token
+from rollout.possible import Actor
+from rollout.showing.series import SeriesView
+from rollout.showing.views import ApprovalView, EventView, Fleet, RolloutView
+from rollout.tail import Tail
 from rollout.testing import ManualClock
-from rollout.views import EventView, Fleet, RolloutView
 
 ORIGIN = {"origin": "http://page.test"}
 
@@ -55,8 +58,35 @@ class PretendQueries:
         self.history: tuple[EventView, ...] = EVENTS
         self.front: Fleet | None = None
 
+        self.asked: ApprovalView | None = None
+        self.written = 1
+        self.broken = False
+
     def show(self, view: RolloutView) -> None:
         self.views[ID] = view
+        self.written += 1
+
+    async def stamps(self, rollout_ids: Collection[str]) -> dict[str, int]:
+        if self.broken:
+            raise StoreError("the database does not answer")
+        return {"": self.written, **dict.fromkeys(rollout_ids, self.written)}
+
+    async def newest(self) -> int:
+        return self.written
+
+    async def series(
+        self, view: RolloutView, region: str, signals: Sequence[str] = (), *, points: int = 120
+    ) -> dict[str, SeriesView]:
+        names = [check.signal for check in view.checks if check.region == region]
+        missing = [name for name in signals if name not in names]
+        if missing:
+            raise NotFound("check", missing[0], f"Checked by this rollout: {', '.join(names)}.")
+        return {name: series(region, name) for name in signals or names}
+
+    async def approval(self, approval_id: str) -> ApprovalView:
+        if self.asked is None or approval_id != self.asked.id:
+            raise NotFound("approval", approval_id)
+        return self.asked
 
     async def rollout(self, prefix: str) -> RolloutView:
         if prefix not in self.views:
@@ -90,17 +120,44 @@ class PretendCommands:
     async def hold(self, rollout_id: str, actor: Actor, reason: str, **more: Any) -> None:
         self._record("hold", rollout_id, actor, reason, **more)
 
-    async def resume(self, rollout_id: str, actor: Actor, reason: str) -> None:
-        self._record("resume", rollout_id, actor, reason)
+    async def resume(self, rollout_id: str, actor: Actor, reason: str, **more: Any) -> None:
+        self._record("resume", rollout_id, actor, reason, **more)
 
-    async def rollback(self, rollout_id: str, actor: Actor, reason: str) -> None:
-        self._record("rollback", rollout_id, actor, reason)
+    async def promote(self, rollout_id: str, actor: Actor, reason: str, **more: Any) -> None:
+        self._record("promote", rollout_id, actor, reason, **more)
 
-    async def cancel(self, rollout_id: str, actor: Actor, reason: str) -> None:
-        self._record("cancel", rollout_id, actor, reason)
+    async def retry(self, rollout_id: str, actor: Actor, reason: str, **more: Any) -> Rollout:
+        self._record("retry", rollout_id, actor, reason, **more)
+        return started("ro_AGAIN")
 
-    async def decide_approval(self, rollout_id: str, actor: Actor, decision: IntentKind, reason: str) -> None:
-        self._record(str(decision), rollout_id, actor, reason)
+    async def note(self, rollout_id: str, actor: Actor, text: str) -> None:
+        self._record("note", rollout_id, actor, text)
+
+    async def rollback(self, rollout_id: str, actor: Actor, reason: str, **more: Any) -> None:
+        self._record("rollback", rollout_id, actor, reason, **more)
+
+    async def cancel(self, rollout_id: str, actor: Actor, reason: str, **more: Any) -> None:
+        self._record("cancel", rollout_id, actor, reason, **more)
+
+    async def decide_approval(
+        self, rollout_id: str, actor: Actor, decision: IntentKind, reason: str, **more: Any
+    ) -> None:
+        self._record(str(decision), rollout_id, actor, reason, **more)
+
+
+class Hanging:
+    """An app that can stop answering while its lines stay open, as a server does that hangs."""
+
+    def __init__(self, app: Any) -> None:
+        self._app, self.hangs = app, False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def sent(message: Any) -> None:
+            while self.hangs:  # noqa: ASYNC110  # the test sets it from another thread
+                await asyncio.sleep(0.05)
+            await send(message)
+
+        await self._app(scope, receive, sent)
 
 
 class Stage:
@@ -111,8 +168,11 @@ class Stage:
         self.access_store = AccessStore()
         self.access = Access(self.access_store, self.clock)  # type: ignore[arg-type]
         self.queries, self.commands = PretendQueries(), PretendCommands()
-        self.settings = SimpleNamespace(public_url=public_url)
+        self.settings = SimpleNamespace(public_url=public_url, streams_max=20)
+        self.tail = Tail(self.queries.newest)
+        self.telemetry = SimpleNamespace(happened=lambda *_: None)
         self.app = create_app(self)  # type: ignore[arg-type]
+        self.served = Hanging(self.app)
 
     def browser(self) -> httpx.AsyncClient:
         """A client that keeps cookies and says where its forms come from, as browsers do."""

@@ -20,18 +20,22 @@ class Served:
 
     def stop(self) -> None:
         """Stop answering; a second time is harmless."""
+        self.stage.tail.closed = True
         self._server.should_exit = True
         self._thread.join(timeout=10)
 
 
-def serve() -> Served:
-    """Start, and return once it answers."""
+def serve(again: Served | None = None) -> Served:
+    """Start, and return once it answers. With `again`, the same pages at the same place once more."""
     listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", int(again.url.rsplit(":", 1)[1]) if again else 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    stage = Stage(public_url=url)
+    stage = again.stage if again else Stage(public_url=url)
+    if again:
+        stage.tail.closed = False
     config = uvicorn.Config(
-        stage.app, log_level="error", lifespan="off", ws="none", timeout_graceful_shutdown=1
+        stage.served, log_level="error", lifespan="off", ws="none", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     ready, secrets = threading.Event(), list[str]()
@@ -39,7 +43,7 @@ def serve() -> Served:
 
     async def startup(sockets: list[socket.socket] | None = None) -> None:
         await original(sockets)
-        secrets.append(await stage.secret())
+        secrets.append(again.secret if again else await stage.secret())
         ready.set()
 
     server.startup = startup  # type: ignore[method-assign]

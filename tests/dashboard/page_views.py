@@ -1,5 +1,6 @@
 """Hand-built views of one rollout in every phase, as queries would give them."""
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,9 +14,13 @@ from rollout.core.model import (
     Phase,
     Reason,
     RegionPhase,
+    Release,
+    Rollout,
 )
 from rollout.core.signals import VerdictKind
-from rollout.views import (
+from rollout.showing.series import SeriesMark, SeriesPoint, SeriesView
+from rollout.showing.views import (
+    ApprovalView,
     BakeView,
     CheckView,
     EventView,
@@ -132,10 +137,11 @@ _REGIONS = {
 _POSSIBLE = {
     Phase.QUEUED: ("hold", "cancel"),
     Phase.PREFLIGHT: ("hold", "cancel"),
-    Phase.PROGRESSING: ("hold", "rollback"),
+    Phase.PROGRESSING: ("hold", "promote", "rollback"),
     Phase.AWAITING_APPROVAL: ("approve", "reject", "hold", "rollback"),
     Phase.HELD: ("hold", "resume", "rollback"),
     Phase.ROLLBACK_FAILED: ("rollback",),
+    Phase.ROLLED_BACK: ("retry",),
     Phase.SUCCEEDED: ("rollback",),
 }
 _SENTENCES = {
@@ -204,6 +210,7 @@ def rollout(phase: Phase = Phase.PROGRESSING, **changes: Any) -> RolloutView:
     )
     waiting = phase is Phase.AWAITING_APPROVAL
     approval = Approval(
+        id="ap_01JD8K2M4Q7ZC3NV-5",
         stage=1,
         step=0,
         minimum=1,
@@ -320,3 +327,85 @@ def fleet(*views: RolloutView, services: tuple[ServiceView, ...] = (SERVICE,)) -
         services=services,
         running={service.name: cells for service in services},
     )
+
+
+def asked(**changes: Any) -> ApprovalView:
+    """The approval that the awaiting rollout waits for."""
+    made = ApprovalView(
+        id="ap_01JD8K2M4Q7ZC3NV-5",
+        rollout=ID,
+        row_version=7,
+        service="mail-sender",
+        version="1.2.0",
+        stage="R1",
+        regions=("R1",),
+        state="pending",
+        text="1 approval from release-managers lets R1 go on.",
+        minimum=1,
+        missing=1,
+        groups=("release-managers",),
+        self_approval=False,
+        asked_at=ago(13),
+        deadline=NOW + timedelta(minutes=47),
+        otherwise="hold",
+        decisions=(),
+    )
+    return replace(made, **changes)
+
+
+def started(rollout_id: str) -> Rollout:
+    """A rollout that was just asked for."""
+    return Rollout(
+        id=rollout_id,
+        release=Release(service="mail-sender", version="1.2.0"),
+        policy="standard",
+        policy_revision=3,
+        phase=Phase.QUEUED,
+        since=NOW,
+        created_at=NOW,
+        created_by="ann",
+        reason=Reason(code="started", text="ann asked for it."),
+        regions=(),
+        next_due_at=NOW,
+    )
+
+
+def series(region: str, signal: str, *, gap: bool = True, bad: bool = False, **changes: Any) -> SeriesView:
+    """Two hours of one check, deployed after the first, with a gap and, when bad, a rise."""
+    begun, block = NOW - timedelta(minutes=120), timedelta(seconds=60)
+    points = []
+    for n in range(120):
+        wave = 0.004 + 0.0006 * math.sin(n / 7) + 0.0004 * math.sin(n * 2.3)
+        new = wave + (0.012 * min(1, max(0, (n - 80) / 8)) if bad else 0.0002 * math.sin(n * 1.7))
+        there = n >= 60 and not (gap and 92 <= n < 97)
+        points.append(
+            SeriesPoint(at=begun + (n + 1) * block, candidate=new if there else None, baseline=wave)
+        )
+    deploy = begun + 60 * block
+    marks = [SeriesMark(at=deploy, kind="deploy", text="deploy", why="R3 gets 1.2.0 at 75 %.")]
+    if bad:
+        at = begun + 104 * block
+        marks.append(SeriesMark(at=at, kind="rollback", text="rollback", why="Harm in R3."))
+    made = SeriesView(
+        rollout=ID,
+        region=region,
+        signal=signal,
+        title={"errors": "failed requests", "latency": "requests slower than 250 ms"}.get(signal, signal),
+        unit="%",
+        edge=0.25 if signal == "latency" else None,
+        candidate="1.2.0",
+        baseline="1.1.0",
+        baseline_kind="beside",
+        since=begun,
+        until=NOW,
+        block_s=60,
+        points=tuple(points),
+        band=(0.0032, 0.0048),
+        compared_with=0.004,
+        limit=0.0058,
+        bake=(deploy, None),
+        marks=tuple(marks),
+        settings={"ruled out by a pass": "×1.5 of the baseline", "on harm": "rolls back"},
+        text=f"{signal} in {region}, blocks of 1 min: 1.2.0 0.40 % last, between 0.32 % and 0.48 %.",
+    )
+    return replace(made, **changes)

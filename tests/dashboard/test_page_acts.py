@@ -14,7 +14,11 @@ PHASE_FOR = {
     "resume": Phase.HELD,
     "rollback": Phase.PROGRESSING,
     "cancel": Phase.QUEUED,
+    "promote": Phase.PROGRESSING,
+    "retry": Phase.ROLLED_BACK,
+    "note": Phase.SUPERSEDED,
 }
+LEADS_TO = {"retry": "ro_AGAIN"}  # else back to the same rollout
 
 
 async def _form(stage: Stage, client: httpx.AsyncClient, verb: str) -> dict[str, str]:
@@ -39,9 +43,10 @@ async def test_each_verb_records_one_intent_and_returns_to_the_rollout(
     stage: Stage, admin: httpx.AsyncClient, verb: str
 ) -> None:
     answer = await admin.post(f"/rollouts/{ID}/{verb}", data=await _form(stage, admin, verb))
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/rollouts/{ID}")
+    to = f"/rollouts/{LEADS_TO.get(verb, ID)}"
+    assert (answer.status_code, answer.headers["location"]) == (303, to)
     cookie = answer.headers["set-cookie"]
-    assert cookie.startswith(f"rollout_asked={verb}; HttpOnly; Max-Age=60; Path=/rollouts/{ID}; ")
+    assert cookie.startswith(f"rollout_asked={verb}; HttpOnly; Max-Age=60; Path={to}; ")
     assert [asked[:4] for asked in stage.commands.asked] == [(verb, ID, "ann", "because")]
 
 
@@ -177,10 +182,10 @@ async def test_what_the_command_refuses_is_said_beside_the_form(
 async def test_a_verb_that_does_not_fit_shows_what_does_and_no_form(
     stage: Stage, admin: httpx.AsyncClient
 ) -> None:
-    stage.queries.show(rollout(Phase.ROLLED_BACK))
+    stage.queries.show(rollout(Phase.SUPERSEDED))
     answer = await admin.get(f"/rollouts/{ID}/approve")
     assert 'id="confirm"' not in answer.text
-    assert "The rollout is rolled back, where this is not possible. Possible now: nothing." in text_of(
+    assert "The rollout is superseded, where this is not possible. Possible now: nothing." in text_of(
         answer.text
     )
 
@@ -205,4 +210,4 @@ async def test_cancel_of_a_touched_rollout_does_not_say_that_no_region_was_touch
     stage.queries.show(rollout(Phase.PROGRESSING))
     page = text_of((await admin.get(f"/rollouts/{ID}/cancel")).text)
     assert "No region was touched" not in page
-    assert "Possible now: hold, rollback" in page
+    assert "Possible now: hold, promote, rollback" in page

@@ -4,11 +4,11 @@ from datetime import timedelta
 import pytest
 from page_views import NOW, check, fleet, region, rollout, running
 
-from api.dashboard import acts, marks, presenters
+from api.dashboard import acts, marks, presenters, tiles
 from rollout.core.model import ObligationState, Phase, RegionPhase
 from rollout.core.signals import VerdictKind
 from rollout.ports import Token
-from rollout.views import Exposure, StageView
+from rollout.showing.views import Exposure, StageView
 
 ADMIN = Token(id="to_1", name="ann", role="admin", created_at=NOW)
 
@@ -129,7 +129,7 @@ def test_a_lane_that_goes_back_says_to_what_and_shows_no_weight(phase: RegionPha
     ],
 )
 def test_evidence_is_in_words_against_what_makes_it_act(log_e: float, words: str) -> None:
-    bar = presenters.evidence(check("errors", VerdictKind.UNDECIDED, log_e=log_e, acts_at=8.0))
+    bar = tiles.evidence(check("errors", VerdictKind.UNDECIDED, log_e=log_e, acts_at=8.0))
     assert bar is not None
     assert bar.words == words
     assert 0 <= bar.value <= bar.of
@@ -137,12 +137,12 @@ def test_evidence_is_in_words_against_what_makes_it_act(log_e: float, words: str
 
 def test_a_guard_shows_no_evidence() -> None:
     fired = check("restarts", VerdictKind.FAIL, log_e=0.0, acts_at=8.0, guard="crash_loop")
-    assert presenters.evidence(fired) is None
+    assert tiles.evidence(fired) is None
 
 
 def test_a_check_that_is_not_critical_never_acts_alone_in_words() -> None:
     minor = check("errors", VerdictKind.UNDECIDED, log_e=3.0, acts_at=8.0, critical=False)
-    bar = presenters.evidence(minor)
+    bar = tiles.evidence(minor)
     assert bar is not None
     assert bar.words == "of harm 20 to 1: some; not critical: holds and pages"
 
@@ -152,23 +152,23 @@ def test_a_suspected_check_is_marked_so_and_comes_first() -> None:
     suspected = check("errors", VerdictKind.UNDECIDED, suspected=True)
     silent = check("restarts", VerdictKind.NO_DATA)
     place = region("R3", RegionPhase.BAKING, checks=(silent, suspected))
-    tiles = presenters.tiles(replace(held, stages=(StageView(name="R3", regions=(place,)),)))
-    assert [tile.mark.word for tile in tiles["R3"]] == ["suspected", "no data"]
+    found = tiles.tiles(replace(held, stages=(StageView(name="R3", regions=(place,)),)), {})
+    assert [tile.mark.word for tile in found["R3"]] == ["suspected", "no data"]
 
 
 def test_a_check_that_only_its_guard_can_fail_has_no_evidence_bar() -> None:
-    assert presenters.evidence(check("backlog", VerdictKind.UNDECIDED, acts_at=None)) is None
+    assert tiles.evidence(check("backlog", VerdictKind.UNDECIDED, acts_at=None)) is None
 
 
 def test_the_ratio_needs_a_baseline_above_zero() -> None:
-    assert presenters.ratio(check("errors", VerdictKind.PASS, value=0.041, baseline=0.01)) == "×4.1"
-    assert presenters.ratio(check("errors", VerdictKind.PASS, baseline=0.0)) == ""
-    assert presenters.ratio(check("errors", VerdictKind.PASS, value=None)) == ""
+    assert tiles.ratio(check("errors", VerdictKind.PASS, value=0.041, baseline=0.01)) == "×4.1"
+    assert tiles.ratio(check("errors", VerdictKind.PASS, baseline=0.0)) == ""
+    assert tiles.ratio(check("errors", VerdictKind.PASS, value=None)) == ""
 
 
 def test_the_worst_verdict_comes_first() -> None:
-    tiles = presenters.tiles(rollout(Phase.PROGRESSING))
-    assert [tile.mark.word for tile in tiles["R3"]] == ["no data", "undecided", "pass"]
+    found = tiles.tiles(rollout(Phase.PROGRESSING), {})
+    assert [tile.mark.word for tile in found["R3"]] == ["no data", "undecided", "pass"]
 
 
 def test_a_recovery_says_found_resumed_and_left() -> None:

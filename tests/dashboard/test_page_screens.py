@@ -19,7 +19,7 @@ from rollout.core.model import (
     RegionPhase,
 )
 from rollout.core.signals import VerdictKind
-from rollout.views import Exposure, Next, PolicyName, StageView, SuspectView
+from rollout.showing.views import Exposure, Next, PolicyName, StageView, SuspectView
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"
 
@@ -59,7 +59,8 @@ async def test_every_phase_answers_the_five_questions_in_order(
 
 async def test_the_page_offers_only_what_is_possible(stage: Stage, admin: httpx.AsyncClient) -> None:
     page = (await admin.get(f"/rollouts/{ID}")).text
-    assert re.findall(r'id="act-(\w+)"', page) == ["hold", "rollback"]
+    assert re.findall(r'id="act-(\w+)"', page) == ["promote", "hold", "rollback", "note"]
+    assert ">End the bake of R3 now</a>" in page
     assert ">Roll back R3 to 1.1.0</a>" in page
 
 
@@ -67,7 +68,7 @@ async def test_a_viewer_sees_everything_and_no_button(stage: Stage) -> None:
     async with await stage.logged_in("viewer", "vic") as client:
         page = (await client.get(f"/rollouts/{ID}")).text
     assert "act-" not in page
-    assert "To hold, rollback, ask somebody who is deployer or approver or admin." in text_of(page)
+    assert "To promote, hold, rollback, ask somebody who is deployer or approver or admin." in text_of(page)
 
 
 async def test_answers_are_sealed(stage: Stage, admin: httpx.AsyncClient) -> None:
@@ -334,7 +335,7 @@ async def test_hostile_text_in_every_field_stays_text(
     assert "{{7*7}}" in page, "text is never rendered as a template"
     assert page.count("&lt;script&gt;") >= 4
     scripts = [attrs for tag, attrs in Seen(page).tags if tag == "script"]
-    assert scripts == [{"src": "/static/live.js", "defer": None}]
+    assert scripts == [{"type": "module", "src": "/static/live.js"}]
     assert not [attrs for _, attrs in Seen(page).tags if any(name.startswith("on") for name in attrs)]
 
 
