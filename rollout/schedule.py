@@ -17,6 +17,7 @@ from rollout.config import ConfigurationFiles
 from rollout.core.errors import InvalidInput
 from rollout.ports import Clock
 from rollout.reconciler import Reconciler
+from rollout.telemetry.onlooker import NOBODY, Onlooker
 
 log = structlog.get_logger(__name__)
 
@@ -29,9 +30,16 @@ class Heartbeat:
     """Calls the reconciler, again at once after `wake`, and reloads changed configuration files."""
 
     def __init__(
-        self, reconciler: Reconciler, files: ConfigurationFiles, clock: Clock, *, tick_s: float
+        self,
+        reconciler: Reconciler,
+        files: ConfigurationFiles,
+        clock: Clock,
+        *,
+        tick_s: float,
+        onlooker: Onlooker = NOBODY,
     ) -> None:
         self._reconciler, self._files, self._clock, self._tick_s = reconciler, files, clock, tick_s
+        self._onlooker = onlooker
         self._wall = SystemClock()  # APScheduler knows no other
         self._watchdog: asyncio.TimerHandle | None = None
         self._again = self._ticking = False
@@ -74,9 +82,14 @@ class Heartbeat:
             self.wake()
         self._watchdog = asyncio.get_running_loop().call_later(OVERSLEPT_S, self._watch)
 
+    @property
+    def quiet_since(self) -> datetime | None:
+        """When the last whole tick ended; before the first one, when it began to beat, if it did."""
+        return self.last_tick or self._started_at
+
     def alive(self) -> bool:
         """Whether a whole tick ended within the last 15 s (or the start is not longer ago)."""
-        last = self.last_tick or self._started_at
+        last = self.quiet_since
         limit = max(DEAD_AFTER_S, 5 * self._tick_s)
         return last is not None and (self._clock.now() - last).total_seconds() <= limit
 
@@ -93,8 +106,10 @@ class Heartbeat:
             while self._again:
                 self._again = False
                 self._reload()
+                began = asyncio.get_running_loop().time()
                 await self._reconciler.tick()
                 self.last_tick = self._clock.now()
+                self._onlooker.ticked(asyncio.get_running_loop().time() - began)
         finally:
             self._ticking = False
 
