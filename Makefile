@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help install install-dev check fix test demo serve lock bench bench-judge clean
+.PHONY: help install install-dev check fix test demo serve compose lock bench bench-judge clean
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -41,6 +41,9 @@ demo: install ## a good release travels R3 → R1 → R2, a bad one comes back; 
 
 serve: install ## one controller on 127.0.0.1:8080 with regions.yaml and policies/ of this folder
 	@$(BIN)/rollout serve $(ARGS)
+
+compose: ## three regions in containers behind haproxy; needs podman-compose or docker compose
+	@deploy/compose/up.sh
 
 bench: install-dev ## committed decisions a second beside plain transactions
 	$(BIN)/python -m bench.store

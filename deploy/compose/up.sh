@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Build the image and start everything of compose.yaml; secrets are made once. `deploy/compose/up.sh down` ends it
+# and keeps the volumes, `down -v` takes those away too. BASE and the other images: docs/containers.md.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+if [[ -n ${COMPOSE:-} ]]; then read -ra compose <<<"$COMPOSE"
+elif command -v podman-compose >/dev/null; then compose=(podman-compose)
+elif docker compose version >/dev/null 2>&1; then compose=(docker compose)
+else echo "Neither podman-compose nor docker compose is installed. Try: apt-get install podman podman-compose" >&2; exit 2
+fi
+compose+=(-p rollout -f compose.yaml)
+if [[ ${1:-up} == down ]]; then exec "${compose[@]}" "$@"; fi
+
+secrets=deploy/compose/secrets
+(umask 077 && mkdir -p $secrets)
+[[ -s $secrets/orders ]] || printf 'whsec_%s\n' "$(head -c 32 /dev/urandom | base64)" >$secrets/orders
+[[ -e $secrets/metrics ]] || : >$secrets/metrics
+chmod 0444 $secrets/*  # the folder keeps others out; in a container another user reads the file
+
+export BUILDAH_FORMAT=docker # podman keeps the image's health check in this format alone
+[[ -n ${NO_BUILD:-} ]] || "${compose[@]}" build controller
+"${compose[@]}" up -d
+
+engine=${ENGINE:-$([[ ${compose[0]} == docker ]] && echo docker || echo podman)}
+controller=$("$engine" ps -q --filter label=com.docker.compose.project=rollout --filter label=com.docker.compose.service=controller)
+controller=$("$engine" inspect --format '{{.Name}}' "$controller")
+controller=${controller#/}
+inside=("$engine" exec -e ROLLOUT_URL=http://127.0.0.1:8080 "$controller" rollout)
+for _ in $(seq 120); do "${inside[@]}" whoami >/dev/null 2>&1 && break; sleep 0.5; done
+"${inside[@]}" whoami >/dev/null || { echo "The controller did not come up. Its log: $engine logs $controller" >&2; exit 1; }
+# Prometheus reads the controller with a viewer's token, good for 90 days; one that is refused is made anew.
+ROLLOUT_TOKEN=$(<$secrets/metrics) && export ROLLOUT_TOKEN
+if [[ -z $ROLLOUT_TOKEN ]] || ! "$engine" exec -e ROLLOUT_TOKEN "${inside[@]:2}" whoami >/dev/null 2>&1; then
+  token=$("${inside[@]}" token create prometheus --role viewer)
+  chmod u+w $secrets/metrics && printf '%s' "$token" >$secrets/metrics && chmod 0444 $secrets/metrics
+fi
+echo "The page: http://127.0.0.1:${ROLLOUT_PUBLISH:-8080}   its token: $engine exec $controller cat /data/admin-token"
+echo "Then:     $engine exec $controller rollout service put mail-sender --policy quick"
