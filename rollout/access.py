@@ -30,16 +30,17 @@ class Permission(StrEnum):
 
     OPEN = "open"  # no token: liveness and the login form
     READ = "read"
-    START = "start"  # start, cancel
+    START = "start"  # start, cancel, retry
     ROLL_BACK = "roll_back"
-    DECIDE = "decide"  # approve, reject, hold, resume
+    DECIDE = "decide"  # approve, reject, hold, resume, promote
+    REPORT = "report"  # notes, results of gates
     ADMIN = "admin"  # services, adopt, tokens
 
 
 ROLES: dict[str, frozenset[Permission]] = {
     "viewer": frozenset({Permission.READ}),
-    "deployer": frozenset({Permission.READ, Permission.START, Permission.ROLL_BACK}),
-    "approver": frozenset({Permission.READ, Permission.DECIDE, Permission.ROLL_BACK}),
+    "deployer": frozenset({Permission.READ, Permission.START, Permission.ROLL_BACK, Permission.REPORT}),
+    "approver": frozenset({Permission.READ, Permission.DECIDE, Permission.ROLL_BACK, Permission.REPORT}),
     "admin": frozenset(Permission),
 }
 

@@ -1,12 +1,14 @@
 """Wiring by hand: the only place where concrete parts meet."""
 
+import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import httpx
+import structlog
 
 from rollout.access import Access
 from rollout.clock import SteadyClock, SystemClock
@@ -14,14 +16,23 @@ from rollout.commands import Commands
 from rollout.config import ConfigurationFiles
 from rollout.core.errors import StoreError
 from rollout.core.model import Region
+from rollout.health import Health
+from rollout.highwater import HighWater
 from rollout.http import client
-from rollout.ports import Clock, Deployer, Keep, MetricSource, Notifier, Store
+from rollout.lifesigns import Beacon, Supervised
+from rollout.looking import Looking
+from rollout.ports import Clock, Deployer, Keep, MetricSource, Notice, Notifier, Store
 from rollout.queries import Queries
 from rollout.reconciler import Reconciler
 from rollout.registry import DEPLOYERS, NOTIFIERS, SOURCES, Surroundings
 from rollout.schedule import Heartbeat
 from rollout.settings import Settings
-from rollout.store import open_store
+from rollout.store import SqlStore, open_store
+from rollout.tail import Tail
+from rollout.telemetry import Telemetry
+from rollout.telemetry.events import Figure
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +46,26 @@ class Controller:
     access: Access
     commands: Commands
     queries: Queries
+    looking: Looking
     reconciler: Reconciler
     heartbeat: Heartbeat
+    tail: Tail
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    beacon: Beacon | None = None
+
+
+class Linked:
+    """Gives each notice the link that its reader needs: to the decision that is asked, else to the rollout.
+
+    The core knows no address; the page leads on from `/r/{rollout id}` by what is true when it is opened.
+    """
+
+    def __init__(self, notifier: Notifier, public_url: str) -> None:
+        self._notifier, self._url = notifier, public_url.rstrip("/")
+
+    async def send(self, notice: Notice) -> None:
+        """Deliver it with its link. Raises as the notifier does."""
+        await self._notifier.send(replace(notice, link=f"{self._url}/r/{notice.rollout_id}"))
 
 
 class Plugins:
@@ -66,7 +95,7 @@ class Plugins:
     def notifier(self) -> Notifier:
         """Where notices go: the log, and a file beside the database."""
         options = {"file": str(self._settings.data / "notices.jsonl")}
-        return NOTIFIERS.build("log", options, self._around(""))
+        return Linked(NOTIFIERS.build("log", options, self._around("")), self._settings.public_url)
 
     def _around(self, region: str) -> Surroundings:
         return Surroundings(region=region, http=self._http, clock=self._clock, directory=self._settings.data)
@@ -107,8 +136,12 @@ async def _wired(settings: Settings) -> AsyncIterator[Controller]:
     clock = SteadyClock()
     files = ConfigurationFiles(settings.config, clock, settings.revisions)
     store = open_store(settings.database_url)
+    tail = Tail(store.newest_sequence)
+    store.wrote = tail.ring
+    high_water = HighWater(settings.newest_event)
+    await _distrust_if_old(store, clock, high_water)
     async with client() as http:
-        plugins = Plugins(settings, SystemClock(), http)
+        plugins, telemetry = Plugins(settings, SystemClock(), http), Telemetry()
         reconciler = Reconciler(
             store=store,
             clock=clock,
@@ -118,8 +151,10 @@ async def _wired(settings: Settings) -> AsyncIterator[Controller]:
             notifier=plugins.notifier(),
             collect_s=settings.collect_s,
             keep=_keep(settings),
+            newest=high_water.note,
+            onlooker=telemetry,
         )
-        heartbeat = Heartbeat(reconciler, files, clock, tick_s=settings.tick_s)
+        heartbeat = Heartbeat(reconciler, files, clock, tick_s=settings.tick_s, onlooker=telemetry)
         reconciler.changed = heartbeat.wake
         built = Controller(
             settings=settings,
@@ -128,16 +163,66 @@ async def _wired(settings: Settings) -> AsyncIterator[Controller]:
             files=files,
             access=Access(store, clock),
             commands=Commands(store, clock, lambda: files.current, heartbeat.wake),
-            queries=Queries(store, clock, lambda: files.current),
+            queries=Queries(
+                store, clock, lambda: files.current, lambda region: plugins.deployer(region).supports
+            ),
+            looking=Looking(store, clock, lambda: files.current, plugins.deployer, plugins.source),
             reconciler=reconciler,
             heartbeat=heartbeat,
+            tail=tail,
+            telemetry=telemetry,
+            beacon=_beacon(settings, http, clock, Health(store, files, heartbeat), telemetry),
         )
         try:
             yield built
         finally:
+            tail.close()
             await heartbeat.stop()
             await reconciler.stop()
             store.close()
+
+
+async def _distrust_if_old(store: SqlStore, clock: Clock, high_water: HighWater) -> None:
+    """A database that was put back may be older than what its regions run: they are looked at first."""
+    if why := await store.distrust_if_old(clock.now(), high_water.read()):
+        log.warning("every region is in doubt; nothing is ordered where it differs", why=why)
+        high_water.note(await store.newest_sequence())
+
+
+@asynccontextmanager
+async def beating(built: Controller) -> AsyncIterator[None]:
+    """The heartbeat, and the signs of life for those outside, while inside."""
+    supervised = Supervised()
+    await built.heartbeat.start()
+    supervised.tell("READY=1", "STATUS=Serving.")
+    signs = [asyncio.create_task(supervised.run(built.heartbeat.alive))]
+    if built.beacon is not None:
+        signs.append(asyncio.create_task(built.beacon.run()))
+    try:
+        yield
+    finally:
+        supervised.tell("STOPPING=1")
+        for sign in signs:
+            sign.cancel()
+        await asyncio.gather(*signs, return_exceptions=True)
+        await built.heartbeat.stop()
+
+
+def _beacon(
+    settings: Settings, http: httpx.AsyncClient, clock: Clock, health: Health, telemetry: Telemetry
+) -> Beacon | None:
+    url = settings.called_while_healthy()
+    if url is None:
+        return None
+    return Beacon(
+        url,
+        http,
+        clock,
+        health.unwell,
+        method=settings.heartbeat_method,
+        every_s=settings.heartbeat_every_s,
+        failed=lambda: telemetry.happened(Figure("rollout_heartbeat_out_failures", ())),
+    )
 
 
 def _keep(settings: Settings) -> Keep:
@@ -148,4 +233,7 @@ def _keep(settings: Settings) -> Keep:
         raw_bytes=settings.samples_bytes_per_service,
         day_bytes=settings.history_bytes_per_service_day,
         database_bytes=settings.database_bytes,
+        requests_s=settings.idempotency_keep_s,
+        rollout_days=settings.rollouts_keep_days,
+        token_days=settings.tokens_keep_days,
     )

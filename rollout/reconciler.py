@@ -6,21 +6,17 @@ whatever was recorded and not marked done is done again, with the same key, afte
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from rollout.config import Configuration
-from rollout.core.actions import GOING_BACK, ActionRecord, ActionResult
 from rollout.core.decide import Decision, Facts, decide
-from rollout.core.errors import OutsideError, PermanentError, RolloutError, StaleWrite, StoreError
+from rollout.core.errors import OutsideError, RolloutError, StaleWrite, StoreError
 from rollout.core.judge import hold_off, judge, update
 from rollout.core.judge.evidence import RegionEvidence, without_peers
 from rollout.core.model import (
-    ActionState,
-    Instance,
-    Kind,
     ObligationKind,
     ObligationState,
     Phase,
@@ -28,14 +24,10 @@ from rollout.core.model import (
     RegionPhase,
     RegionRollout,
     Rollout,
-    Service,
 )
 from rollout.core.plan import Plan
-from rollout.core.signals import Judgement, Signal
-from rollout.elsewhere import without_common_causes
-from rollout.history import Histories, opening
+from rollout.core.signals import Judgement
 from rollout.ports import (
-    Ask,
     Case,
     Change,
     Clock,
@@ -45,33 +37,24 @@ from rollout.ports import (
     Notice,
     Notifier,
     Observed,
-    Progress,
-    Reply,
     Store,
 )
+from rollout.reconciling.doubts import Doubts
+from rollout.reconciling.effects import Effects
+from rollout.reconciling.elsewhere import without_common_causes
+from rollout.reconciling.history import Histories, opening
+from rollout.reconciling.observation import Observation
+from rollout.telemetry.onlooker import NOBODY, Decided, Onlooker
 
 log = structlog.get_logger(__name__)
 
-BATCH = 100  # rollouts and actions taken in one tick
-COLLECT_TIMEOUT_S = 5.0
-OBSERVE_WAIT_S = 1.0  # that one tick waits for its readings
-APPLY_TIMEOUT_S = 30.0
+BATCH = 100  # rollouts taken in one tick
 BUSY_S = 5.0  # before a rollout whose decision did not fit is looked at again
 TROUBLE_S, TROUBLE_CAP_S = 1.0, 300.0  # before a rollout that could not be decided is tried again
-POLL_S = 0.5  # before asking again about an action that is under way
-RETRY_S, RETRY_CAP_S, RETRY_BACK_CAP_S = 0.5, 15.0, 5.0  # going back is retried more often
 OVERLAPPING = 200  # rollouts that a rise may be blamed on, the newest
 FORGET_EVERY_S = 300.0
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 _JUDGED = (RegionPhase.DEPLOYING, RegionPhase.BAKING, RegionPhase.PASSED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
-    """How often a region under a rollout is read, and which signals its plan judges."""
-
-    interval_s: float
-    signals: Mapping[str, Signal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,112 +80,52 @@ class Reconciler:
         collect_s: float = 10.0,
         keep: Keep | None = None,
         changed: Callable[[], None] = lambda: None,
+        onlooker: Onlooker = NOBODY,
+        newest: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._store, self._clock, self._configuration = store, clock, configuration
         self._deployer, self._source, self._notifier = deployer, source, notifier
-        self._collect_s, self._keep = collect_s, keep or Keep()
-        self.changed = changed
+        self._keep = keep or Keep()
+        self.changed, self._newest = changed, newest
+        self._onlooker = onlooker
         self._histories = Histories(store, source)
-        self._wanted: dict[tuple[str, str], _Wanted] = {}
-        self._doing: dict[str, asyncio.Task[None]] = {}
-        self._observing: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._doubts = Doubts(store, clock, lambda name: deployer(configuration().regions[name]), notifier)
+        self._observation = Observation(store, clock, configuration, deployer, source, collect_s, onlooker)
+        self._effects = Effects(
+            store, clock, configuration, deployer, notifier, self._doubts.forbid, self._tell, onlooker
+        )
         self._troubled: dict[str, _Trouble] = {}
         self._forgot_at: datetime | None = None
 
     async def tick(self) -> None:
         """One look at everything that is due. Raises StoreError when the database cannot be used."""
-        await self._observe()
+        await self._doubts.look()
+        await self._observation.observe()
         due = await self._store.due(self._clock.now(), BATCH)
         observed = await self._store.observed() if due else ()
         for rollout_id in due:
             await self._take_further(rollout_id, observed)
-        await self._act()
+        if due:
+            self._newest(await self._store.newest_sequence())
+        await self._effects.act()
         await self._forget()
+
+    def _tell(self) -> None:
+        self.changed()
 
     async def settle(self) -> None:
         """Wait until every effect and every reading of history under way has come to an answer."""
-        while self._doing:
-            await asyncio.gather(*self._doing.values())
-        await asyncio.gather(*self._histories.under_way, return_exceptions=True)
+        while self._effects.under_way:
+            await asyncio.gather(*self._effects.under_way)
+        await asyncio.gather(*self._histories.under_way, *self._doubts.under_way, return_exceptions=True)
 
     async def stop(self) -> None:
         """Leave effects under way: they are recorded, and done again with the same key."""
-        under_way = [*self._doing.values(), *self._observing.values(), *self._histories.under_way]
+        parts = (self._effects, self._observation, self._histories, self._doubts)
+        under_way = [task for part in parts for task in part.under_way]
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
-
-    # ------------------------------------------------------------------ observe
-
-    async def _observe(self) -> None:
-        """Begin every reading that is due; wait for those that answer soon, never for one that hangs."""
-        now = self._clock.now()
-        known = {(o.service, o.region): o for o in await self._store.observed()}
-        begun = []
-        for service in await self._store.services():
-            for region in self._regions_of(service):
-                key = (service.name, region.name)
-                old = known.get(key) or Observed(service=service.name, region=region.name)
-                want = self._wanted.get(key, _Wanted(interval_s=self._collect_s))
-                if key not in self._observing and self._is_due(old, want, now):
-                    task = asyncio.create_task(self._observe_one(service, region, old, want))
-                    self._observing[key] = task
-                    task.add_done_callback(lambda _, key=key: self._observing.pop(key, None))  # type: ignore[misc]
-                    begun.append(task)
-        if begun:
-            answered, _ = await asyncio.wait(begun, timeout=OBSERVE_WAIT_S)
-            for task in answered:
-                task.result()  # a reading that could not be stored stops the tick
-
-    def _is_due(self, old: Observed, want: _Wanted, now: datetime) -> bool:
-        if old.collected_at is None:
-            return True
-        waited = (now - old.collected_at).total_seconds()
-        return waited < 0 or waited >= min(want.interval_s, self._collect_s) - 0.05
-
-    def _regions_of(self, service: Service) -> list[Region]:
-        regions = self._configuration().regions
-        return [r for r in regions.values() if not service.regions or r.name in service.regions]
-
-    async def _observe_one(self, service: Service, region: Region, old: Observed, want: _Wanted) -> None:
-        """Read one service in one region; failing to ask is kept as an error, never as a sample."""
-        now = self._clock.now()
-        running: Mapping[str, int] | None = None
-        try:
-            signals = {**self._configuration().signals_for(service), **want.signals}
-            async with asyncio.timeout(COLLECT_TIMEOUT_S):
-                instances = await self._deployer(region).instances(service.name)
-                running = _count(instances)
-                reading = await self._source(region).collect(
-                    Ask(
-                        service=service.name,
-                        region=region.name,
-                        signals=tuple(s for s in signals.values() if region.source.kind in s.sources),
-                        instances=instances,
-                        cursor=old.cursor,
-                        now=now,
-                    )
-                )
-        except Exception as error:  # whatever one region does, the others are read
-            message = _words(error, COLLECT_TIMEOUT_S)
-            seen = replace(
-                old, collected_at=now, error=message, error_since=old.error_since or now, problems=()
-            )
-            if not old.error:
-                unforeseen = not isinstance(error, RolloutError | TimeoutError)
-                where = {"service": service.name, "region": region.name}
-                log.warning("region cannot be asked", **where, error=message, exc_info=unforeseen)
-            await self._store.save_reading(seen, (), running)
-            return
-        seen = replace(
-            old,
-            cursor=reading.cursor,
-            collected_at=now,
-            error="",
-            error_since=None,
-            problems=reading.problems[:20],
-        )
-        await self._store.save_reading(seen, reading.samples, running)
 
     # ------------------------------------------------------------------ decide and record
 
@@ -212,7 +135,8 @@ class Reconciler:
         if trouble is not None and self._clock.now() < trouble.until:
             return
         try:
-            await self._decide(rollout_id, observed)
+            with structlog.contextvars.bound_contextvars(rollout_id=rollout_id):
+                await self._decide(rollout_id, observed)
             self._troubled.pop(rollout_id, None)
         except StaleWrite:
             log.info("somebody else wrote first; looking again", rollout_id=rollout_id)
@@ -232,6 +156,7 @@ class Reconciler:
         until = self._clock.now() + timedelta(seconds=wait_s)
         self._troubled[rollout_id] = _Trouble(times=min(before.times + 1, 10), until=until)
         log.exception("rollout cannot be decided; trying again", rollout_id=rollout_id, in_s=wait_s)
+        self._onlooker.undecided()
         if before.times == 0:
             text = (
                 f"{rollout_id} cannot be decided: {type(error).__name__}: {error}. Recorded effects "
@@ -257,13 +182,16 @@ class Reconciler:
         facts = await self._facts(case, others, evidence, ours, now)
         decision = decide(case.rollout, case.plan, facts, now)
         changed = {name: new for name, new in evidence.items() if new != case.evidence.get(name)}
-        await self._store.commit(_change(decision, changed))
+        change = _change(decision, changed)
+        await self._store.commit(change)
+        self._onlooker.decided(Decided(case=case, change=change, judgement=facts.judgement, now=now))
         self._histories.close(rollout_id, keep=[name for name in read if name not in evidence])
-        self._remember(case.plan, decision)
+        going_on = decision.rollout.next_due_at is not None
+        self._observation.want(case.rollout.release.service, case.plan, judged=going_on)
         for row in decision.transitions:
             log.info(
                 row.trigger,
-                rollout_id=rollout_id,
+                service=case.rollout.release.service,
                 region=row.region,
                 phase=row.to_phase,
                 actor=row.actor,
@@ -342,80 +270,6 @@ class Reconciler:
             return None
         return await self._store.was_rolled_back(release.service, release.version)
 
-    def _remember(self, plan: Plan, decision: Decision) -> None:
-        """Read the regions of a rollout that is under way, or watched, as often as its plan says."""
-        rollout = decision.rollout
-        for region in plan.regions:
-            key = (rollout.release.service, region)
-            if rollout.next_due_at is not None:
-                self._wanted[key] = _Wanted(interval_s=plan.judging.interval, signals=plan.signals)
-            else:
-                self._wanted.pop(key, None)
-
-    # ------------------------------------------------------------------ act
-
-    async def _act(self) -> None:
-        for record in await self._store.due_actions(self._clock.now(), BATCH):
-            if record.key not in self._doing:
-                task = asyncio.create_task(self._do(record), name=record.key)
-                self._doing[record.key] = task
-                task.add_done_callback(lambda done: self._doing.pop(done.get_name(), None))
-
-    async def _do(self, record: ActionRecord) -> None:
-        """One attempt at one action, and its result recorded."""
-        try:
-            ended = await self._attempt(record)
-            await self._store.save_action(ended)
-            if not ended.open:
-                self.changed()
-        except Exception as error:
-            log.warning("action not recorded; it is done again", key=record.key, error=str(error))
-
-    async def _attempt(self, record: ActionRecord) -> ActionRecord:
-        record = replace(record, attempts=record.attempts + 1)
-        try:
-            async with asyncio.timeout(APPLY_TIMEOUT_S):
-                reply = await self._apply(record)
-        except PermanentError as error:
-            return _ended(record, ActionState.FAILED, ActionResult(message=str(error)), self._clock.now())
-        except Exception as error:  # also what nobody foresaw is tried again, visibly and ever more slowly
-            if not isinstance(error, OutsideError | TimeoutError):
-                log.exception("action failed in a way that nobody foresaw", key=record.key)
-            message = _words(error, APPLY_TIMEOUT_S)
-            return _again(record, message, self._clock.now(), unreachable=True)
-        if reply.progress is Progress.RUNNING:
-            return _again(record, reply.result.message, self._clock.now(), unreachable=False)
-        good = reply.progress is Progress.SUCCEEDED
-        state = ActionState.SUCCEEDED if good else ActionState.FAILED
-        return _ended(record, state, reply.result, self._clock.now())
-
-    async def _apply(self, record: ActionRecord) -> Reply:
-        action = record.action
-        if action.kind is Kind.NOTIFY:
-            await self._notifier.send(
-                Notice(
-                    key=record.key,
-                    rollout_id=record.rollout_id,
-                    service=action.service,
-                    text=str(action.details["text"]),
-                    urgent=bool(action.details["urgent"]),
-                )
-            )
-            return Reply(progress=Progress.SUCCEEDED)
-        deployer = self._deployer(await self._region(record))
-        if action.kind not in deployer.supports:
-            message = f"The deployer of {action.region} has no '{action.kind}'."
-            return Reply(
-                progress=Progress.FAILED, result=ActionResult(message=message, details={"unsupported": True})
-            )
-        return await deployer.apply(record.key, action)
-
-    async def _region(self, record: ActionRecord) -> Region:
-        """The region as configured now; one that was removed since is taken from the plan."""
-        name = record.action.region or ""
-        found = self._configuration().regions.get(name)
-        return found or (await self._store.case(record.rollout_id)).plan.regions[name]
-
     async def _forget(self) -> None:
         """One bounded step; the next tick goes on where there is more to do."""
         now = self._clock.now()
@@ -440,44 +294,10 @@ def _judged(case: Case, others: tuple[Rollout, ...]) -> list[RegionRollout]:
         return [r for r in rollout.regions if r.region in watched]
     if rollout.finished:
         return []
-    return [r for r in rollout.touched if r.phase in _JUDGED]
+    awaited = case.plan.observes  # somebody else deploys it: before it was seen there is nothing to judge
+    return [r for r in rollout.touched if r.phase in _JUDGED and not (awaited and r.judge_from is None)]
 
 
 def _change(decision: Decision, evidence: Mapping[str, RegionEvidence]) -> Change:
     written = {f.name: getattr(decision, f.name) for f in fields(Decision)}
     return Change(**written, evidence=evidence)
-
-
-def _count(instances: tuple[Instance, ...]) -> Mapping[str, int]:
-    """Healthy instances by version: one that is not has not shown that it runs what it was told to."""
-    counts: dict[str, int] = {}
-    for instance in (one for one in instances if one.healthy):
-        counts[instance.version] = counts.get(instance.version, 0) + 1
-    return counts
-
-
-def _words(error: Exception, limit_s: float) -> str:
-    """What went wrong, for people."""
-    if isinstance(error, TimeoutError):
-        return f"no answer within {limit_s:g} s."
-    return str(error) if isinstance(error, RolloutError) else f"{type(error).__name__}: {error}."
-
-
-def _ended(record: ActionRecord, state: ActionState, result: ActionResult, now: datetime) -> ActionRecord:
-    return replace(record, state=state, result=result, ended_at=now, unreachable_since=None)
-
-
-def _again(record: ActionRecord, message: str, now: datetime, *, unreachable: bool) -> ActionRecord:
-    """Ask again later, unless its deadline has passed."""
-    if record.deadline and now >= record.deadline:
-        took = (now - record.recorded_at).total_seconds()
-        text = f"not done within {took:.0f} s. {message}"
-        return _ended(record, ActionState.FAILED, ActionResult(message=text), now)
-    cap = RETRY_BACK_CAP_S if record.action.kind in GOING_BACK else RETRY_CAP_S
-    wait = min(cap, RETRY_S * 2.0 ** min(record.attempts, 10)) if unreachable else POLL_S
-    return replace(
-        record,
-        due_at=now + timedelta(seconds=wait),
-        result=ActionResult(message=message),
-        unreachable_since=(record.unreachable_since or now) if unreachable else None,
-    )

@@ -84,10 +84,40 @@ class Settings(BaseSettings):
         ge=100_000_000,
         description="Bytes that the database may take; beyond it the largest service loses its oldest day.",
     )
+    rollouts_keep_days: int = Field(
+        default=400, ge=1, le=4000, description="Days after its end for which a rollout is kept, whole."
+    )
+    tokens_keep_days: int = Field(
+        default=400, ge=1, le=4000, description="Days for which an expired or revoked token is kept."
+    )
+    idempotency_keep_s: float = Field(
+        default=86400.0,
+        ge=86400,
+        description="Seconds for which a request with an Idempotency-Key, and its answer, is kept; 24 hours.",
+    )
+    streams_max: int = Field(
+        default=200,
+        ge=1,
+        le=10_000,
+        description="Event streams and waiting requests that may be open at once.",
+    )
     token: SecretStr | None = Field(
         default=None, description="Bearer token of the CLI; token_file keeps it out of the environment."
     )
     token_file: Path | None = Field(default=None, description="File with the bearer token of the CLI.")
+    heartbeat_url: SecretStr | None = Field(
+        default=None,
+        description="URL that is called while the controller is healthy, so that its silence wakes somebody.",
+    )
+    heartbeat_url_file: Path | None = Field(
+        default=None, description="File with heartbeat_url; an empty file is none."
+    )
+    heartbeat_every_s: float = Field(
+        default=60.0, ge=1, le=3600, description="Seconds between two calls of heartbeat_url."
+    )
+    heartbeat_method: Literal["GET", "POST"] = Field(
+        default="GET", description="How heartbeat_url is called: GET or POST."
+    )
     log_format: Literal["auto", "json", "pretty"] = Field(
         default="auto", description="Form of log lines: json, pretty, or auto (pretty on a terminal)."
     )
@@ -116,10 +146,30 @@ class Settings(BaseSettings):
         return self.data / "policy-revisions.json"
 
     @property
+    def newest_event(self) -> Path:
+        """The file that says how far history came, so that an older database is seen."""
+        return self.data / "newest-event"
+
+    @property
     def public_url(self) -> str:
         """`url`, or what the host and port make, without a slash at the end."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return (self.url or f"http://{host}:{self.port}").rstrip("/")
+
+    def called_while_healthy(self) -> str | None:
+        """Return `heartbeat_url`, else what its file holds. Raises InvalidInput, without what is written."""
+        place, url = "ROLLOUT_HEARTBEAT_URL", ""
+        if self.heartbeat_url is not None:
+            url = self.heartbeat_url.get_secret_value()
+        elif self.heartbeat_url_file is not None:
+            place = f"ROLLOUT_HEARTBEAT_URL_FILE, {self.heartbeat_url_file},"
+            try:
+                url = self.heartbeat_url_file.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise InvalidInput(f"{place} cannot be read: {error}. Mend it, or unset it.") from error
+        if url and not re.fullmatch(r"https?://[^\s/?#]+\S*", url):
+            raise InvalidInput(f"{place} holds no URL. Write one such as https://hc.example/ping/…")
+        return url or None
 
     def bearer_token(self) -> str | None:
         """Return `token`, else what `token_file` holds. Raises InvalidInput when that cannot be read."""

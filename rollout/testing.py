@@ -244,6 +244,8 @@ class FakeDeployer:
         details: dict[str, Any] = {}
         if action.kind in (Kind.DEPLOY, Kind.RESTORE):
             self._arrange(action.service, self._wanted(action))
+        elif action.kind is Kind.VERIFY:
+            details = {"generation": self._services[action.service].generation}
         elif action.kind is Kind.COLLECT:
             details = {"instances": [self._account(one) for one in self._services[action.service].instances]}
         elif action.kind is Kind.FIND_STALLED:

@@ -10,9 +10,9 @@ import pytest
 from rollout.core.plan import Plan, compile_plan
 from rollout.core.policy import Bake, Policy
 from rollout.core.signals import Direction, Sample, Signal, SignalKind
-from rollout.outlook import outlook
-from rollout.sight import comparisons, figure, smallest_rises, step_words, unseen
-from rollout.traffic import Traffic, traffic
+from rollout.foresight.outlook import outlook
+from rollout.foresight.sight import comparisons, figure, smallest_rises, step_words, unseen
+from rollout.foresight.traffic import Traffic, traffic
 from tests.scenarios.world import POLICY, configuration
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)

@@ -7,7 +7,7 @@ import pytest
 
 from rollout.core.judge.reach import Level, Stream
 from rollout.core.signals import Direction, Sample, Signal, SignalKind
-from rollout.traffic import Traffic, traffic
+from rollout.foresight.traffic import Traffic, traffic
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 KINDS = {

@@ -6,6 +6,7 @@ them, revisions.py numbers policies, schemas.py tells editors. Nothing else of t
 
 from rollout.config.files import ConfigurationFiles
 from rollout.config.load import Configuration, PolicyFile, load_configuration, parse_policy
+from rollout.config.nouns import refuse_unreadable
 from rollout.config.revisions import Revisions
 from rollout.config.schemas import policy_schema, regions_schema, signals_schema
 
@@ -17,6 +18,7 @@ __all__ = [
     "load_configuration",
     "parse_policy",
     "policy_schema",
+    "refuse_unreadable",
     "regions_schema",
     "signals_schema",
 ]

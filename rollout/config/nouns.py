@@ -1,13 +1,14 @@
 """From one file's document to the nouns of the model, or one InvalidInput with every problem of the file."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from rollout.config.document import Document
-from rollout.config.shapes import RegionsFile, SignalsFile, SignalShape
+from rollout.config.shapes import RegionsFile, RegionShape, SignalsFile, SignalShape
 from rollout.core.errors import InvalidInput, Problem, did_you_mean
 from rollout.core.model import Region
 from rollout.core.plan import Plan, compile_plan, segments
@@ -32,7 +33,13 @@ def regions_of(document: Document) -> dict[str, Region]:
     """Return regions by name, with their plugins' options checked."""
     shape = _validated(RegionsFile, document)
     _refuse(document, [*_wrong_regions(shape), *_wrong_plugins(shape), *_shared_deployers(shape)])
-    return {region.name: region.noun() for region in shape.regions}
+    return {region.name: _region(region) for region in shape.regions}
+
+
+def _region(shape: RegionShape) -> Region:
+    """A region with how late its source tells, where the options of that say it (`delay_s`)."""
+    options = SOURCES.options(shape.source.kind, shape.source.options)
+    return replace(shape.noun(), delay_s=getattr(options, "delay_s", 0.0))
 
 
 def signals_of(document: Document) -> dict[str, Signal]:
@@ -69,6 +76,13 @@ def refuse_unfit(
     except InvalidInput as error:
         raise _placed(document, error.problems) from error
     _refuse(document, [*_unreadable(policy, plan)])
+
+
+def refuse_unreadable(policy: Policy, plan: Plan) -> None:
+    """Refuse checks that a region's source cannot read, such as those that a service means otherwise."""
+    problems = tuple(_unreadable(policy, plan))
+    if problems:
+        raise InvalidInput(f"Policy '{policy.name}' checks signals that cannot be read.", problems)
 
 
 def _unreadable(policy: Policy, plan: Plan) -> Iterator[Problem]:

@@ -20,6 +20,8 @@ def policy_schema() -> dict[str, Any]:
     schema = _schema(Policy, "A policy of the rollout controller")
     step = schema["$defs"]["Step"]["properties"]["bake"]
     step["anyOf"].insert(0, TypeAdapter(Duration).json_schema())  # `bake: 30m` is short for its max
+    gate = schema["$defs"]["Step"]["properties"]["gate"]
+    gate["anyOf"].insert(0, schema["$defs"]["GateStep"]["properties"]["name"])  # `gate: smoke`
     check = schema["properties"]["checks"]
     name = schema["$defs"]["CheckSpec"]["properties"]["signal"]
     check["items"] = {"anyOf": [name, check["items"]]}  # `errors` is short for a check with only defaults

@@ -11,7 +11,7 @@ from rollout.core.judge.reach import ENOUGH, Compared, Level, Stream
 from rollout.core.plan import Plan, SetWeight
 from rollout.core.policy import Bake, CheckSpec
 from rollout.core.signals import BaselineKind, Signal, SignalKind
-from rollout.traffic import Traffic
+from rollout.foresight.traffic import Traffic
 
 WEIGHTS = 5  # percent between the weights that are tried
 

@@ -8,9 +8,9 @@ from rollout.core import reason as say
 from rollout.core.errors import Problem
 from rollout.core.judge.calibrate import LEAST_PAST_S
 from rollout.core.plan import Plan, PlanStep, SetWeight, segments
-from rollout.core.policy import Bake, CheckSpec, Policy
+from rollout.core.policy import ApprovalStep, Bake, CheckSpec, GateStep, Policy
 from rollout.core.signals import BaselineKind, Direction, Signal, SignalKind
-from rollout.outlook import Outlook, Regions, bakes, enough_weight, outlook
+from rollout.foresight.outlook import Outlook, Regions, bakes, enough_weight, outlook
 
 DEPLOY_GUESS_S = 60  # what a plan assumes for changing a weight, until it has seen one
 _EXACT = 1e-6  # of a step: what floating point may add
@@ -32,11 +32,13 @@ def figure(value: float, digits: int) -> str:
 
 
 def step_words(step: PlanStep) -> str:
-    """A step as a person reads it: "25 %", "bake 30 min", "bake 1 h to 4 h until pass", "approval by 1"."""
+    """A step as a person reads it: "25 %", "bake 30 min", "bake 1 h to 4 h until pass", "gate smoke"."""
     if isinstance(step, SetWeight):
         return f"{step.weight} %"
-    if not isinstance(step, Bake):
+    if isinstance(step, ApprovalStep):
         return f"approval by {step.min}"
+    if isinstance(step, GateStep):
+        return f"gate {step.gate}"
     if step.until == "elapsed":
         return f"bake {say.span(step.max)}"
     least = f"{say.span(step.min)} to " if step.min and step.min < step.max else ""

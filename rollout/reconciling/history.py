@@ -9,7 +9,7 @@ What must not live here: judging, and what to do about it.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeGuard
 
@@ -58,7 +58,7 @@ def opening(
     return Opening(
         rollout_id=case.rollout.id,
         service=release.service,
-        plan=case.plan,
+        plan=_as_deployed(case.plan, region, release.version),
         region=places[0],
         peers=tuple(places[1:]),
         candidate=release.version,
@@ -66,6 +66,12 @@ def opening(
         at=region.touched_at,
         good=frozenset((good | {baseline}) - {release.version, ""}),
     )
+
+
+def _as_deployed(plan: Plan, region: RegionRollout, version: str) -> Plan:
+    """The plan; where somebody else deployed the release everywhere at once, nothing is left beside it."""
+    alone = plan.observes and bool(region.running) and set(region.running) == {version}
+    return replace(plan, holdback=0.0) if alone else plan
 
 
 class Histories:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from rollout.commands import possible_intents, replaced_in
 from rollout.core import reason as say
 from rollout.core.decide import in_the_way
 from rollout.core.decide.blame import suspects, words
@@ -27,11 +26,14 @@ from rollout.core.model import (
 )
 from rollout.core.policy import Bake
 from rollout.core.signals import Judgement, Verdict, VerdictKind
+from rollout.foresight.sight import smallest_rises, step_words
+from rollout.foresight.traffic import Traffic
 from rollout.ports import Case, Observed
-from rollout.sight import smallest_rises, step_words
-from rollout.traffic import Traffic
-from rollout.upcoming import next_in_stage
-from rollout.views import (
+from rollout.possible import possible_intents, replaced_in
+from rollout.showing.barriers import awaited, gate_views, needs
+from rollout.showing.checks import check_view
+from rollout.showing.upcoming import next_in_stage, undeployed
+from rollout.showing.views import (
     BakeView,
     CheckView,
     Exposure,
@@ -65,6 +67,9 @@ _HELD_FOR = {  # what held it, by the code of its reason; a person's hold says s
     "bake.unjudged": "nothing was judged",
     "bake.uncompared": "nothing to compare with",
     "approval.expired": "nobody approved in time",
+    "gate.failed": "a gate failed",
+    "gate.unreported": "a gate was not reported",
+    "observe.not_deployed": "nobody deployed it",
     "queue.expired": "waited too long in the queue",
     "queue.stopped": "a rollback stopped promotion",
     "queue.rolled_back_version": "the version was rolled back meanwhile",
@@ -101,10 +106,6 @@ def _brief(text: str) -> str:
     """The first words of a reason, for a list."""
     short = text.strip().rstrip(".")
     return short if len(short) <= _CAUSE_MOST else f"{short[: _CAUSE_MOST - 1].rstrip()}…"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 class RolloutReader:
@@ -173,6 +174,9 @@ class RolloutReader:
             finished_at=rollout.finished_at,
             against=self._speaks_against(),
             suspects=self._suspects(),
+            mode=self.plan.mode,
+            would=rollout.would,
+            gates=gate_views(self.case, self.now),
         )
 
     @property
@@ -209,7 +213,23 @@ class RolloutReader:
 
     def _sentence(self) -> str:
         suspected = say.still_suspected(self.plan, self._known, self._resumed(self._known))
-        return f"{self._state()} Suspected: {suspected}." if suspected else self._state()
+        state = self._observed_state() if self.plan.observes else self._state()
+        return f"{state} Suspected: {suspected}." if suspected else state
+
+    def _observed_state(self) -> str:
+        """The state of one that only observes: it moves, takes back and ends nothing."""
+        rollout = self.rollout
+        release = f"{rollout.release.service} {rollout.release.version}"
+        touched = ", ".join(r.region for r in rollout.touched)
+        stage = ", ".join(self.plan.stages[min(rollout.stage, len(self.plan.stages) - 1)].regions)
+        would = " It would have been rolled back." if rollout.would else ""
+        if rollout.phase is Phase.PROGRESSING:
+            return f"{release} is observed in {stage}.{would}"
+        if rollout.phase is Phase.SUCCEEDED:
+            return f"{release} was observed in {touched}.{would}"
+        if rollout.finished and touched:
+            return f"{release} was observed in {touched} until it was {rollout.phase}.{would}"
+        return f"{self._state()}{would}"
 
     def _state(self) -> str:
         release = f"{self.rollout.release.service} {self.rollout.release.version}"
@@ -266,7 +286,10 @@ class RolloutReader:
 
     def _next_approval(self) -> Next | None:
         approval = self.rollout.approval
-        return Next(what="Waits for approval, then holds", at=approval.deadline) if approval else None
+        if approval is None:
+            return None
+        then = "holds" if approval.otherwise == "hold" else "is rejected"
+        return Next(what=f"Waits for approval, then {then}", at=approval.deadline)
 
     def _next_held(self) -> Next:
         hold = self.rollout.hold
@@ -304,9 +327,10 @@ class RolloutReader:
         if rollout.phase in (Phase.QUEUED, Phase.PROGRESSING):
             found += [self._waits_for(other) for other in self._ahead()]
         if rollout.approval:
-            yes = len({d.by for d in rollout.approval.decisions if d.decision == "approve"})
-            who = f" from {', '.join(rollout.approval.groups)}" if rollout.approval.groups else ""
-            found.append(f"needs {_counted(rollout.approval.minimum - yes, 'more approval')}{who}")
+            found.append(needs(rollout.approval))
+        if rollout.gate:
+            found.append(awaited(self.case, self.now))
+        found += undeployed(self.case, self.now)
         if rollout.hold:
             found.append(f"held by {rollout.hold.owner}: {rollout.hold.reason}")
         if rollout.phase is Phase.PROGRESSING:
@@ -335,7 +359,7 @@ class RolloutReader:
         return f"{other.id} ({other.release.version}) {phase_words(other.phase)}{where}"
 
     def _possible(self) -> tuple[str, ...]:
-        return possible_intents(self.rollout, obligations=self.case.obligations)
+        return possible_intents(self.case)
 
     def _needs_person(self) -> bool:
         if self.rollout.phase in (Phase.AWAITING_APPROVAL, Phase.ROLLBACK_FAILED):
@@ -367,7 +391,8 @@ class RolloutReader:
         return VerdictKind.UNDECIDED
 
     def _exposure(self) -> Exposure:
-        touched = self.rollout.touched
+        seen = (r for r in self.rollout.touched if r.judge_from or not self.plan.observes)
+        touched = tuple(seen)
         share = sum(self.plan.regions[r.region].traffic_share * self._peak(r) / 100 for r in touched)
         begun = min((r.touched_at for r in touched if r.touched_at), default=self.now)
         taken = {o.region: o.ended_at for o in self.case.obligations if o.state is ObligationState.TAKEN_OVER}
@@ -438,45 +463,8 @@ class RolloutReader:
         return ""
 
     def _check(self, verdict: Verdict) -> CheckView:
-        signal = self.plan.signals[verdict.signal]
-        value, baseline, limit = (
-            "" if at is None else say.number(signal.kind, signal.unit, at)
-            for at in (verdict.value, verdict.baseline, say.limit_of(verdict))
-        )
-        acts_at = self.acts_at.get((verdict.region, verdict.signal))
-        minor = {check.signal for check in self.plan.checks if not check.critical}
-        return CheckView(
-            region=verdict.region,
-            signal=verdict.signal,
-            title=signal.title,
-            verdict=verdict.kind,
-            text=say.describe(self.plan, verdict),
-            value=verdict.value,
-            baseline=verdict.baseline,
-            limit=say.limit_of(verdict),
-            log_e=round(verdict.log_e, 3),
-            seen=verdict.seen,
-            needs=verdict.needs,
-            guard=verdict.guard,
-            note=verdict.note,
-            baseline_kind=verdict.baseline_kind,
-            since=verdict.since,
-            newest=verdict.newest,
-            value_text=value,
-            baseline_text=baseline,
-            limit_text=limit,
-            acts_at=round(acts_at, 3) if acts_at is not None else None,
-            low=verdict.low,
-            high=verdict.high,
-            interval_text=say.interval(verdict.low, verdict.high),
-            events=verdict.events,
-            beside=verdict.beside,
-            baseline_words=say.compared_with(verdict),
-            rests_on=verdict.rests_on,
-            rests_words=say.rests(verdict.rests_on, tested=acts_at is not None),
-            critical=verdict.signal not in minor,
-            suspected=verdict in self.judgement.suspected,
-        )
+        acts = self.acts_at.get((verdict.region, verdict.signal))
+        return check_view(self.plan, verdict, acts, suspected=verdict in self.judgement.suspected)
 
     def _verdicts(self, region: str) -> list[Verdict]:
         """The verdicts of a region; of what is suspected those that say since when, and how much since."""

@@ -3,20 +3,27 @@
 import math
 from datetime import datetime, timedelta
 
-from rollout.core.model import RegionPhase, RegionRollout
+from rollout.core import reason as say
+from rollout.core.model import Phase, RegionPhase, RegionRollout
 from rollout.core.plan import Plan, PlanStep, SetWeight
 from rollout.core.policy import Bake
 from rollout.core.signals import Judgement, SignalKind, VerdictKind
+from rollout.foresight.sight import step_words
 from rollout.ports import Case
-from rollout.sight import step_words
-from rollout.views import Next
+from rollout.showing.barriers import title
+from rollout.showing.views import Next
 
 
 def next_in_stage(case: Case, judgement: Judgement, now: datetime) -> Next:
     """The next thing in the present stage: a reading that is awaited, else the bake that ends first."""
-    stage = case.plan.stages[case.rollout.stage]
+    stage, gate = case.plan.stages[case.rollout.stage], case.rollout.gate
+    if gate is not None:
+        then = "held" if gate.otherwise == "hold" else "rolled back"
+        return Next(what=f"Waits for {title(case.plan, gate)}, then it is {then}", at=gate.deadline)
     here = [region for region in case.rollout.regions if region.stage == case.rollout.stage]
     for region in here:
+        if region.phase is RegionPhase.DEPLOYING and case.plan.observes:
+            return Next(what=f"{region.region} bakes once {case.rollout.release.version} is seen there")
         if region.phase is RegionPhase.DEPLOYING:
             return Next(what=f"{region.region} is read back at {region.weight} %, then baked")
     baking = [
@@ -29,6 +36,20 @@ def next_in_stage(case: Case, judgement: Judgement, now: datetime) -> Next:
     return min(baking, key=lambda found: (found.at is None, found.at or now))
 
 
+def undeployed(case: Case, now: datetime) -> list[str]:
+    """The regions in which one that only observes waits for somebody to deploy the release."""
+    rollout = case.rollout
+    if not case.plan.observes or rollout.phase is not Phase.PROGRESSING:
+        return []
+    wait = timedelta(seconds=case.plan.deadlines.queue)
+    return [
+        f"{region.region}: nobody has deployed {rollout.release.version} there yet; held at "
+        f"{say.clock(max(region.since, rollout.resumed_at or region.since) + wait, now)}"
+        for region in rollout.regions
+        if region.phase is RegionPhase.DEPLOYING
+    ]
+
+
 def _after_bake(
     plan: Plan, region: RegionRollout, steps: tuple[PlanStep, ...], judgement: Judgement, now: datetime
 ) -> Next:
@@ -38,7 +59,7 @@ def _after_bake(
     follows = _step(region, steps[region.step + 1] if region.step + 1 < len(steps) else None)
     if region.bake_started_at is None:
         return Next(what=f"{region.region} bakes, then {follows}")
-    ends = region.bake_started_at + timedelta(seconds=bake.max)
+    ends = region.bake_started_at + timedelta(seconds=bake.max + plan.delay(region.region))
     if ends > now:
         proven = " once harm is ruled out, held otherwise" if bake.until == "pass" else ""
         return Next(what=f"{follows}{proven}", at=ends)

@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from rollout.core.model import Approval, Hold, Obligation, Outcome, Phase, Reason, RegionPhase
+from rollout.core.model import (
+    Approval,
+    ApprovalDecision,
+    Hold,
+    Obligation,
+    Outcome,
+    Phase,
+    Reason,
+    RegionPhase,
+)
 from rollout.core.signals import VerdictKind
 
 
@@ -57,6 +66,7 @@ class CheckView:
     rests_words: str = ""
     critical: bool = True  # else its harm holds and pages, and does not roll back
     suspected: bool = False  # its evidence of harm holds and pages, and does not act alone
+    edge: float | None = None  # of a distribution: value and baseline are the shares beyond it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +132,48 @@ class Exposure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateView:
+    """One gate of one stage: what the newest report says, and until when it is awaited."""
+
+    name: str
+    stage: str
+    status: str  # waiting: awaited now; to_come: not yet; passed; failed
+    text: str
+    deadline: datetime | None = None
+    by: str = ""
+    at: datetime | None = None
+    url: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalView:
+    """An approval with what a person needs to decide: the release, its state, and what changes next.
+
+    `missing` is how many more approvals are needed; `text` says it in words, also how and when it ended.
+    """
+
+    id: str
+    rollout: str
+    row_version: int
+    service: str
+    version: str
+    stage: str
+    regions: tuple[str, ...]
+    state: str  # pending | approved | rejected | expired | withdrawn
+    text: str
+    minimum: int
+    missing: int
+    groups: tuple[str, ...]
+    self_approval: bool
+    asked_at: datetime
+    deadline: datetime
+    otherwise: str
+    decisions: tuple[ApprovalDecision, ...]
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyName:
     """Which revision of which policy."""
 
@@ -159,7 +211,7 @@ class RolloutView:
     next: Next | None
     blocked_by: tuple[str, ...]
     needs_person: bool
-    possible: tuple[str, ...]  # of approve, reject, hold, resume, rollback, cancel
+    possible: tuple[str, ...]  # of approve, reject, hold, resume, promote, rollback, cancel, retry
     rollback_effect: str  # what the rollback button would do: "Roll back R3, R1 to 1.1.0"
     exposure: Exposure
     stages: tuple[StageView, ...]
@@ -172,6 +224,9 @@ class RolloutView:
     finished_at: datetime | None
     against: str = ""
     suspects: tuple[SuspectView, ...] = ()
+    mode: str = "enforce"  # observe: it decides and records, and never acts
+    would: Reason | None = None  # in mode observe: why it would have been rolled back
+    gates: tuple[GateView, ...] = ()
 
     @property
     def regions(self) -> tuple[RegionView, ...]:
@@ -257,6 +312,7 @@ class PlanView:
     warnings: tuple[str, ...]  # what would stop it, or cannot be judged
     comparisons: tuple[ComparisonView, ...] = ()
     problems: tuple[PlanProblemView, ...] = ()
+    mode: str = "enforce"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

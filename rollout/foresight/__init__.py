@@ -1,0 +1,1 @@
+"""What a region carries, and what a bake there can see of it: in numbers (outlook) and in words (sight)."""

@@ -1,0 +1,1 @@
+"""Parts of one look: what is observed, done, doubted and read of the past. The look is reconciler.py."""

@@ -1,0 +1,126 @@
+"""After a database was put back: nothing is ordered in a region until it was seen that nothing happened.
+
+It is settled when it runs exactly what the database believed, and its target, if it can tell, has seen no
+newer generation. Anything else needs a person, who is told what differs: end the rollouts that are under way
+there, and adopt what runs. Nothing here changes a region.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from rollout.core.actions import Action, ActionRecord
+from rollout.core.errors import OutsideError, RolloutError
+from rollout.core.model import Doubt, Kind, ServiceRegion
+from rollout.ports import Clock, Deployer, Notice, Notifier, Progress, Reply, Store
+
+log = structlog.get_logger(__name__)
+
+CHANGES = frozenset({Kind.DEPLOY, Kind.RESTORE, Kind.REHEARSE, Kind.RESUME_WORK})
+LOOK_EVERY_S, LOOK_TIMEOUT_S = 10.0, 10.0
+Pair = tuple[str, str]  # service, region
+
+
+class Doubts:
+    """Which regions are in doubt, and the readings that settle it. `deployer` may raise KeyError."""
+
+    def __init__(
+        self, store: Store, clock: Clock, deployer: Callable[[str], Deployer], notifier: Notifier
+    ) -> None:
+        self._store, self._clock, self._deployer, self._notifier = store, clock, deployer, notifier
+        self._pairs: Mapping[Pair, ServiceRegion] | None = None
+        self._looked_at: datetime | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    async def look(self) -> None:
+        """Begin a round of readings when one is due; the caller waits for no region."""
+        if self._pairs is None:
+            await self._read()
+        now, last = self._clock.now(), self._looked_at
+        if not self._pairs or (last and 0 <= (now - last).total_seconds() < LOOK_EVERY_S):
+            return
+        if self._looking is None or self._looking.done():
+            self._looked_at = now
+            self._looking = asyncio.create_task(self._round())
+
+    def forbid(self, record: ActionRecord) -> bool:
+        """Whether an action would change a region that is in doubt."""
+        action = record.action
+        return action.kind in CHANGES and (action.service, action.region) in (self._pairs or {})
+
+    @property
+    def under_way(self) -> tuple[asyncio.Task[None], ...]:
+        """The round of readings that has not ended."""
+        return (self._looking,) if self._looking and not self._looking.done() else ()
+
+    async def _read(self) -> None:
+        self._pairs = {(pair.service, pair.region): pair for pair in await self._store.doubted()}
+
+    async def _round(self) -> None:
+        try:
+            await self._read()  # what a person adopted meanwhile is in no doubt any more
+            for pair in (self._pairs or {}).values():
+                if pair.doubt is not None:
+                    await self._look_at(pair, pair.doubt)
+            await self._read()
+        except RolloutError as error:
+            log.warning("regions in doubt not read", error=str(error))
+
+    async def _look_at(self, pair: ServiceRegion, doubt: Doubt) -> None:
+        found = await self._ask(pair, doubt)
+        if not found.found:
+            await self._store.settle_doubt(pair.service, pair.region, None)
+            log.info("region is in no doubt any more", service=pair.service, region=pair.region)
+        elif found != doubt:
+            await self._store.settle_doubt(pair.service, pair.region, found)
+            if not doubt.found:
+                await self._page(pair, found)
+
+    async def _ask(self, pair: ServiceRegion, doubt: Doubt) -> Doubt:
+        """What a reading says; `found` is empty when it settles the doubt."""
+        action = Action(
+            kind=Kind.VERIFY, region=pair.region, service=pair.service, generation=pair.generation
+        )
+        key = f"doubt/{pair.service}/{pair.region}/{self._clock.now().isoformat()}"
+        try:
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                return _compared(doubt, await self._deployer(pair.region).apply(key, action))
+        except KeyError:
+            return replace(doubt, found="it is no longer in regions.yaml")
+        except (TimeoutError, RolloutError) as error:
+            return replace(doubt, found=f"it does not answer: {error or 'nothing in time'}")
+
+    async def _page(self, pair: ServiceRegion, doubt: Doubt) -> None:
+        where = f"{pair.service} in {pair.region}"
+        text = (
+            f"{where} is in doubt: {doubt.text}; {doubt.found}. Nothing is ordered there. See what runs "
+            f"(rollout service show {pair.service}), end what is under way there (rollout cancel), then "
+            f"adopt what runs (rollout adopt {pair.service} --region {pair.region})."
+        )
+        key = f"doubt/{pair.service}/{pair.region}/{doubt.since.isoformat()}"
+        notice = Notice(key=key, rollout_id="", service=pair.service, text=text, urgent=True)
+        try:
+            await self._notifier.send(notice)
+        except OutsideError as error:
+            log.warning("notice not delivered", key=key, error=str(error))
+
+
+def _compared(doubt: Doubt, reply: Reply) -> Doubt:
+    if reply.progress is not Progress.SUCCEEDED:
+        return replace(doubt, found=f"it could not be read back: {reply.result.message}")
+    told = reply.result.details.get("generation", 0)
+    seen = told if isinstance(told, int) else 0
+    text = ""
+    if seen > doubt.generation:
+        text = f"its target has seen generation {seen}, and the database ends at {doubt.generation}"
+    elif dict(reply.result.running) != dict(doubt.believed):
+        runs, believed = _shown(reply.result.running), _shown(doubt.believed)
+        text = f"it runs {runs}, and the database believes {believed}"
+    return replace(doubt, found=text, seen=seen)
+
+
+def _shown(running: Mapping[str, int]) -> str:
+    return " + ".join(f"{count} × {version}" for version, count in sorted(running.items())) or "nothing"
