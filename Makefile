@@ -34,7 +34,7 @@ fix: install-dev ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 test: install-dev ## all tests; those whose real part is missing are skipped by name
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist loadfile $(ARGS)
 
 demo: install ## a good release travels R3 → R1 → R2, a bad one comes back; ARGS=--keep leaves it running
 	@$(BIN)/rollout demo $(ARGS)

@@ -37,7 +37,7 @@ CONFLICTS: Mapping[str, tuple[str, ...]] = {
     "reject": _PHASE,
     "decide": (*_PHASE, "answered", "expired"),
     "decide_approval": (*_PHASE, "answered", "expired"),
-    "report_gate": _PHASE,
+    "report_gate": (*_PHASE, "which-stage"),
     "adopt": ("not-read", "mixed", "rollout-active"),
     "create_token": ("name-taken", "request-took-effect"),
 }

@@ -214,6 +214,7 @@ _SENTENCES = {
     "enum": "must be {expected}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
     "string_unicode": "holds half of a character; send valid Unicode",
 }
 

@@ -90,6 +90,12 @@ PAGES: dict[str, Page] = {
         "Promoting ends a bake early, and none is under way in that region, or in any.",
         "Read the rollout: `possible` names `promote` while there is one.",
     ),
+    "which-stage": Page(
+        409,
+        "The gate is in several stages",
+        "A report must say which stage it is for, so that one that is sent again never passes the next one.",
+        'Send `"region"`, one of the regions of the stage, with the report.',
+    ),
     "observes": Page(
         409,
         "The rollout only observes",

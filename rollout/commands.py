@@ -177,8 +177,8 @@ class Commands:
     ) -> Intent:
         """Record the result (passed or failed) of a gate of the plan; the newest report counts.
 
-        It is for the stage of `region`; without one for the present stage, or the next one that has the gate.
-        Raises NotFound for a gate that the plan does not have there, Conflict once the rollout has ended.
+        It is for the stage of `region`, which may be left out where one stage alone has the gate. Raises
+        NotFound for a gate that the plan does not have there, Conflict once the rollout has ended.
         """
         case = await self._store.case(rollout_id)
         if case.rollout.finished:

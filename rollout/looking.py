@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from rollout.commands import compile_for
 from rollout.config import Configuration
-from rollout.core.errors import OutsideError
+from rollout.core.errors import InvalidInput, NotFound, OutsideError
 from rollout.core.model import Region, Service
+from rollout.core.plan import GAPS
 from rollout.core.signals import Signal
 from rollout.ports import Ask, Clock, Deployer, Found, LookingSource, MetricSource, Store
 
@@ -28,6 +30,15 @@ class SignalFound:
     said: str
 
 
+def _checked(configuration: Configuration, service: Service) -> Mapping[str, Signal]:
+    """What the policy checks; everything that signals.yaml names where the policy cannot be used."""
+    try:
+        plan = compile_for(configuration, service, service.policy)
+    except (InvalidInput, NotFound):
+        return configuration.signals_for(service)
+    return {name: signal for name, signal in plan.signals.items() if name != GAPS}
+
+
 class Looking:
     """Asks the sources themselves, within bounds of time; changes nothing and keeps nothing."""
 
@@ -43,10 +54,10 @@ class Looking:
         self._deployer, self._source = deployer, source
 
     async def signals(self, name: str) -> tuple[SignalFound, ...]:
-        """Every signal of a service in every region of it, in their order. Raises NotFound."""
+        """Every signal that a service's policy checks, in every region, in their order. Raises NotFound."""
         service = await self._store.service(name)
         configuration = self._configuration()
-        meanings = configuration.signals_for(service)
+        meanings = _checked(configuration, service)
         chosen = [
             region
             for region in sorted(configuration.regions.values(), key=lambda region: region.order)

@@ -63,7 +63,11 @@ def refuse_unbaked(case: Case, region: str | None) -> None:
 
 
 def stage_of_gate(case: Case, gate: str, region: str | None) -> int:
-    """The stage that a report is for. Raises NotFound."""
+    """The stage that a report is for.
+
+    Raises NotFound, and Conflict where the gate is in several stages and no region says which: a report that
+    is sent again after its stage has passed must not pass the next one.
+    """
     if region is not None and region not in case.plan.regions:
         raise NotFound("region", region, f"Known to this rollout: {', '.join(case.plan.regions)}.")
     having = [
@@ -71,14 +75,17 @@ def stage_of_gate(case: Case, gate: str, region: str | None) -> int:
         for index, stage in enumerate(case.plan.stages)
         if any(isinstance(step, GateStep) and step.gate == gate for step in stage.steps)
     ]
-    wanted = case.plan.stage_of(region) if region is not None else case.rollout.stage
-    if region is None and wanted not in having:  # reported early: it is for the next stage that has it
-        wanted = next((index for index in having if index > wanted), -1)
+    if region is None and len(having) > 1:
+        names = " or ".join(case.plan.stages[index].regions[0] for index in having)
+        raise Conflict(
+            f"The gate {gate} is in {len(having)} stages: say which by region, {names}.", "which-stage"
+        )
+    wanted = case.plan.stage_of(region) if region is not None else next(iter(having), -1)
     if wanted not in having:
         known = sorted(
             {step.gate for stage in case.plan.stages for step in stage.steps if isinstance(step, GateStep)}
         )
-        where = f" in the stage of {region}" if region else " in this stage or a later one"
+        where = f" in the stage of {region}" if region else ""
         raise NotFound(
             "gate", gate, f"The plan has none of that name{where}; known: {', '.join(known) or 'none'}."
         )

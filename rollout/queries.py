@@ -27,6 +27,7 @@ from rollout.showing.views import (
     DetectableView,
     EventView,
     Fleet,
+    Next,
     PlanProblemView,
     PlanStageView,
     PlanStepView,
@@ -64,11 +65,32 @@ class Queries:
         reader = await self._reader(await self._store.find(prefix))
         if reader.blamed:
             reader.overlapping = await self._store.rollouts(busy=True, limit=BUSY_MOST)
-        return reader.view()
+        return await self._shown(reader)
+
+    async def _shown(self, reader: RolloutReader) -> RolloutView:
+        """The view; where its regions are in doubt, that it stands still, and what a person does then."""
+        view = reader.view()
+        if view.phase in FINISHED:
+            return view
+        touched = {region.region for region in reader.rollout.touched}
+        known = [
+            k for k in await self._store.service_regions(view.service) if k.region in touched and k.doubt
+        ]
+        if not known:
+            return view
+        told = any(k.doubt and k.doubt.found for k in known)
+        adopt = ", ".join(f"rollout adopt {view.service} --region {k.region}" for k in known)
+        return replace(
+            view,
+            blocked_by=(*(f"{k.region}: {text}" for k in known for text in _in_doubt(k)), *view.blocked_by),
+            possible=tuple(dict.fromkeys((*view.possible, "cancel"))),
+            needs_person=view.needs_person or told,
+            next=Next(what=f"Cancel it, then: {adopt}") if told else view.next,
+        )
 
     async def _listed(self, rollout_id: str) -> RolloutView:
         """One of many."""
-        return (await self._reader(rollout_id)).view()
+        return await self._shown(await self._reader(rollout_id))
 
     async def _reader(self, rollout_id: str) -> RolloutReader:
         case = await self._store.case(rollout_id)

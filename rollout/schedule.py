@@ -5,6 +5,7 @@ expire (`misfire_grace_time=None`), never pile up (`coalesce`, one instance), an
 """
 
 import asyncio
+from contextvars import Context
 from datetime import UTC, datetime
 from typing import Any
 
@@ -72,8 +73,8 @@ class Heartbeat:
         """Beat now. During a beat: once more right after it."""
         if self._ticking:
             self._again = True
-        elif self._scheduler.running:
-            self._scheduler.modify_job(_JOB, next_run_time=self._wall.now())
+        elif self._scheduler.running:  # in no context: a beat is nobody's request, whoever woke it
+            Context().run(self._scheduler.modify_job, _JOB, next_run_time=self._wall.now())
 
     def _watch(self) -> None:
         """Wake a scheduler that sleeps too long, since the machine's clock was set back under it."""

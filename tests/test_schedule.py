@@ -183,3 +183,31 @@ async def test_the_scheduler_beats_at_once_and_a_wake_does_not_wait_for_the_next
         assert heartbeat.alive()
     finally:
         await heartbeat.stop()
+
+
+@pytest.mark.real
+async def test_a_beat_belongs_to_no_request_whoever_woke_it(files: Files) -> None:
+    """Else each later line of the log, and each act, would name whoever woke it."""
+    from rollout.clock import SystemClock
+
+    ticks, beaten, seen = Ticks(), asyncio.Event(), list[dict[str, object]]()
+
+    def look() -> None:
+        seen.append(structlog.contextvars.get_contextvars())
+        beaten.set()
+
+    ticks.during = look
+    heartbeat = Heartbeat(
+        cast(Reconciler, ticks), cast(ConfigurationFiles, files), SystemClock(), tick_s=60.0
+    )
+    await heartbeat.start()
+    try:
+        await asyncio.wait_for(beaten.wait(), 30)
+        await asyncio.sleep(0)
+        with structlog.contextvars.bound_contextvars(actor="ann", trace_id="t1"):
+            while ticks.count < 2:
+                heartbeat.wake()
+                await asyncio.sleep(0.01)
+    finally:
+        await heartbeat.stop()
+    assert seen[1] == {}

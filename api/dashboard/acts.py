@@ -148,7 +148,7 @@ VERBS: Mapping[str, Verb] = {
             name="cancel",
             permission=Permission.START,
             tone="plain",
-            explain="The rollout ends. No region was touched, so nothing has to be restored.",
+            explain="The rollout ends, and nothing is done in any region.",
             act=_cancel,
         ),
         Verb(

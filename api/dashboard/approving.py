@@ -55,7 +55,7 @@ async def show(request: Request, approval_id: ApprovalId, reads: ReadsDep, token
     return await _screen(request, reads, token, approval_id)
 
 
-@router.get("/r/{rollout_id}", dependencies=[page_requires(Permission.READ)])
+@router.api_route("/r/{rollout_id}", methods=["GET", "HEAD"], dependencies=[page_requires(Permission.READ)])
 async def of_rollout(rollout_id: RolloutId, reads: ReadsDep) -> Response:
     """Lead to what is asked of a rollout now, else to the rollout: what every notice links to."""
     view = await reads.rollout(rollout_id)
@@ -76,9 +76,8 @@ async def decide(
     """Record the answer to what was seen; else say why not, with what was typed."""
     asked = await reads.approval(approval_id)
     if asked.state != "pending":
-        return await _screen(
-            request, reads, token, approval_id, answer, 409, "Nothing was done: it is decided."
-        )
+        late = f"Nothing was done: it is {asked.state} by now."
+        return await _screen(request, reads, token, approval_id, answer, 409, late)
     if answer.seen != asked.row_version:
         return await _screen(request, reads, token, approval_id, answer, 412, _CHANGED)
     if not answer.reason:
@@ -115,8 +114,9 @@ async def _screen(
 ) -> Response:
     asked = await reads.approval(approval_id)
     view = await reads.rollout(asked.rollout)
-    mark = marks.APPROVALS[asked.state]
     pending = asked.state == "pending"
+    withheld = acts.may_answer(asked, view, token) if pending else ""
+    mark = marks.WAITS_FOR_OTHERS if withheld else marks.APPROVALS[asked.state]
     return render(
         request,
         "approval",
@@ -130,7 +130,7 @@ async def _screen(
         heading=_title(asked, view),
         message=message,
         sent=answer,
-        withheld=acts.may_answer(asked, view, token) if pending else "",
+        withheld=withheld,
         offers={verb: acts.allowed(view, token, verb) for verb in ("reject", "hold")},
         reject=acts.label(view, "reject"),
         yes=YES,

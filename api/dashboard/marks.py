@@ -77,3 +77,5 @@ APPROVALS: Mapping[str, Mark] = {
     "expired": Mark("▲", "expired", "bad"),
     "withdrawn": Mark("»", "withdrawn", "wait"),
 }
+
+WAITS_FOR_OTHERS = Mark("◆", "needs approval", "warn")  # of a reader whose answer would not count

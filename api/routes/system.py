@@ -29,12 +29,14 @@ class Readiness:
     checks: tuple[Check, ...]
 
 
+@router.head("/livez", dependencies=OPEN, include_in_schema=False)
 @router.get("/livez", dependencies=OPEN)
 async def livez() -> dict[str, str]:
     """Answer while the process can."""
     return {"status": "alive"}
 
 
+@router.head("/readyz", dependencies=OPEN, include_in_schema=False)
 @router.get("/readyz", dependencies=OPEN)
 async def readyz(controller: ControllerDep, response: Response) -> Readiness:
     """Answer 503, with the sentence why, while the controller cannot do its work."""

@@ -51,7 +51,8 @@ def _written(stream: TextIO, pretty: bool) -> list[Processor]:
     """What makes a line of text; a traceback is text before it is looked at for secrets."""
     last: Processor = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
     if pretty:
-        last = structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        plain = structlog.dev.plain_traceback  # the other ones render every local name, for seconds
+        last = structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)
     return [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,

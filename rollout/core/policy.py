@@ -303,7 +303,10 @@ class Policy(Strict):
                 "for none, and regions are compared with those that come later and with their own past"
             )
         for index, stage in enumerate(self.stages):
-            wrong += _whole_way(index, stage.steps or self.steps, self.holdback, self.judging.warmup)
+            steps = stage.steps or self.steps
+            wrong += _whole_way(index, steps, self.holdback, self.judging.warmup)
+            gates = [(f"stages.{index}", f"gate {step.gate.gate}") for step in steps if step.gate]
+            wrong += (f"{line}, and one report would pass it everywhere" for line in _doubled(gates))
         if wrong:
             raise ValueError("\n".join(wrong))  # one line for each place, which config.py takes apart
         return self

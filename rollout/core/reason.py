@@ -363,12 +363,20 @@ def blind(plan: Plan, verdict: Verdict, seconds: float, problem: str = "") -> Re
         code="check.no_data",
         text=(
             f"{verdict.region} {signal.title}: no data for {span(seconds)} ({note}).{cause} "
-            "Nothing is promoted without data: mend the source and resume, or roll back."
+            f"Nothing is promoted without data: {_mend_blindness(verdict)} and resume, "
+            f"or {'cancel' if plan.observes else 'roll back'}."
         ),
         region=verdict.region,
         signal=verdict.signal,
         since=verdict.since,
     )
+
+
+def _mend_blindness(verdict: Verdict) -> str:
+    """What a person can do: about the source, or, with nothing to compare with, about what runs."""
+    if "no baseline" in verdict.note:  # as judge/presence.py says it
+        return "leave a part of the region on the version before, or wait until there is history,"
+    return "mend the source"
 
 
 def source_error(region: str, message: str, seconds: float, since: datetime) -> Reason:

@@ -166,7 +166,7 @@ def as_ordered(told: Told, action: Action) -> bool:
     """
     if told.status != "succeeded" or set(told.counts) - {action.version, action.from_version}:
         return False
-    if action.kind is Kind.RESTORE or action.weight >= 100:
+    if action.weight >= 100:
         return set(told.counts) == {action.version} and told.weight in (None, 100)
     return action.version in told.counts and told.weight == action.weight
 

@@ -32,7 +32,6 @@ STOPPED = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHU
 WAIT_S = 1.0  # that one call waits for a program
 READING_S = 3.5  # that a reading of instances waits
 FRESH_S = 30.0  # for which the last reading is used while the next one runs
-BACK_READS_S = 5.0  # for reading back before a way back
 POLL_S = 0.05
 AGAIN_S = 2.0  # before a program that answered `running` is run again
 LAST_LINES = 5
@@ -98,7 +97,7 @@ class CommandDeployer:
     async def apply(self, key: str, action: Action) -> Reply:
         """Run the program of an order, or look how it ended. Raises TransientError and PermanentError."""
         self._check(action)
-        if not self.fences and action.kind in answer.MOVES:
+        if not self.fences and action.kind is Kind.DEPLOY:
             before = await self._before(key, action)
             if before is not None:
                 return before
@@ -154,30 +153,26 @@ class CommandDeployer:
                 details=details,
                 directory=self._directory,
                 within_s=within_s,
+                moves=action.service if action.kind in answer.MOVES else "",
+                generation=action.generation,
             )
         except OSError as error:
             why = error.strerror or type(error).__name__
             raise TransientError(f"{error.filename or 'A file'} of {key} cannot be used: {why}.") from error
 
     async def _before(self, key: str, action: Action) -> Reply | None:
-        """Read back before an order is given; None when it has to be, or was given already.
+        """Read back before a deploy is ordered; None when it has to be, or was ordered already.
 
-        A way back does not wait for a program that cannot say what runs.
+        A way back is always ordered: what is read may change yet, by a deploy that is under way.
         """
         if await asyncio.to_thread(self._runs.known, key):
             return None
-        read, back = answer.reading(action), action.kind is Kind.RESTORE
-        within_s = min(BACK_READS_S, self._options.timeout_s) if back else self._options.timeout_s
-        ended = await self._run(f"{key}/before", read, WAIT_S, within_s)
+        read = answer.reading(action)
+        ended = await self._run(f"{key}/before", read, WAIT_S, self._options.timeout_s)
         if ended is None:
             return _running("What runs is read before anything is ordered.")
         await asyncio.to_thread(self._runs.forget, f"{key}/before")
-        try:
-            told = self._readable(f"{key}/before", read, ended)
-        except OutsideError:
-            if back:
-                return None
-            raise
+        told = self._readable(f"{key}/before", read, ended)
         return answer.already(told, self._name(read)) if answer.as_ordered(told, action) else None
 
     # ------------------------------------------------------------------ what a program's end means

@@ -27,6 +27,7 @@ from rollout.core.errors import TransientError
 from rollout.deployers import command_runner
 
 KEPT = 200  # ended runs of a region
+ENDING_S = 8.0  # for a program of an older order: SIGTERM, SIGKILL, and its runner's last words
 RUNNER = Path(command_runner.__file__)
 
 
@@ -79,8 +80,14 @@ class Runs:
         details: Mapping[str, Any],
         directory: Path,
         within_s: float,
+        moves: str = "",
+        generation: int = 0,
     ) -> bool:
-        """Start a program, unless it runs already; False when an orphan of an earlier run still does."""
+        """Start a program, unless it runs already; False when an orphan of an earlier run still does.
+
+        One that `moves` a service ends those that move it by an older generation, so that it acts last.
+        Raises TransientError while one of them, or of a newer one, runs on.
+        """
         place = self.place(key)
         self._tidy()
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -89,10 +96,13 @@ class Runs:
                 return True
             if _outlived(place, within_s):
                 return False
+            if moves:
+                self._end_older(place, moves, generation)
             for left in ("result.json", "child.json"):
                 (place / left).unlink(missing_ok=True)
             command_runner.write(place / "details.json", dict(details))
             request = {"argv": list(argv), "directory": str(directory), "within_s": within_s}
+            request |= {"moves": moves, "generation": generation}
             command_runner.write(place / "request.json", request)
             self._runners.append(_start(place, free, environment))
         return True
@@ -100,6 +110,14 @@ class Runs:
     def forget(self, key: str) -> None:
         """Remove what is kept of a run that has ended."""
         shutil.rmtree(self.place(key), ignore_errors=True)
+
+    def _end_older(self, place: Path, moves: str, generation: int) -> None:
+        for other in self._directory.iterdir():
+            request = _read(other / "request.json")
+            if other != place and request.get("moves") == moves and _is_busy(other):
+                older = int(request.get("generation", 0)) < generation
+                if not (older and _ended_by_us(other)):
+                    raise TransientError(f"Another order for {moves} still runs; this one waits for its end.")
 
     def _reap(self) -> None:
         self._runners = [one for one in self._runners if one.poll() is None]
@@ -151,16 +169,39 @@ def _locked(place: Path) -> Iterator[int | None]:
 
 def _outlived(place: Path, within_s: float) -> bool:
     """Whether a program runs on without its runner. One past its time limit is ended."""
-    found = _read(place / "child.json")
-    pid = found.get("pid")
-    if not isinstance(pid, int) or found.get("boot") != command_runner.boot():
+    found = _child(place)
+    if found is None:
         return False
-    if not found.get("started") or command_runner.started_at(pid) != found["started"]:
-        return False
-    if time.clock_gettime(time.CLOCK_BOOTTIME) - int(found["started"]) / os.sysconf("SC_CLK_TCK") < within_s:
+    pid, started = found
+    if time.clock_gettime(time.CLOCK_BOOTTIME) - int(started) / os.sysconf("SC_CLK_TCK") < within_s:
         return True
     command_runner.end_group(pid)
     return False
+
+
+def _child(place: Path) -> tuple[int, str] | None:
+    """The program of a run, and when it began; None when it does not run."""
+    found = _read(place / "child.json")
+    pid, started = found.get("pid"), found.get("started")
+    if not isinstance(pid, int) or not started or found.get("boot") != command_runner.boot():
+        return None
+    return (pid, str(started)) if command_runner.started_at(pid) == started else None
+
+
+def _is_busy(place: Path) -> bool:
+    """Whether the runner of a run, or its program, lives."""
+    with _locked(place) as free:
+        return free is None or _child(place) is not None
+
+
+def _ended_by_us(place: Path) -> bool:
+    """End the program of a run, also one that is just being started; whether it is over."""
+    until = time.monotonic() + ENDING_S
+    while _is_busy(place) and time.monotonic() < until:
+        if found := _child(place):
+            command_runner.end_group(found[0])
+        time.sleep(0.02)
+    return not _is_busy(place)
 
 
 def _result(place: Path) -> Ended | None:

@@ -1,7 +1,8 @@
 """Deployer `webhook`: orders go to your own deploy service as signed POSTs; what it answers is checked.
 
 The contract is docs/deployers.md. A lost answer is asked for again under the same key, which the target must
-know again; one that does not fence is also read back before it is told to change anything.
+know again; one that does not fence is also read back before it is told to deploy. A way back is always
+ordered: what is read may change yet, by a deploy that is under way.
 """
 
 import json
@@ -15,7 +16,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from rollout.core.actions import Action
-from rollout.core.errors import OutsideError, PermanentError, TransientError
+from rollout.core.errors import PermanentError, TransientError
 from rollout.core.model import Instance, Kind
 from rollout.deployers import answer, webhook_signing
 from rollout.deployers.answer import FirstSeen, Told
@@ -92,9 +93,9 @@ class WebhookDeployer:
             raise PermanentError(
                 f"{self._who(action.service)} offers no '{action.kind}'; it offers: {known}."
             )
-        if not self.fences and action.kind in answer.MOVES and key not in self._ask_at:
-            before = await self._before(action)
-            if before is not None and answer.as_ordered(before, action):
+        if not self.fences and action.kind is Kind.DEPLOY and key not in self._ask_at:
+            before = await self._read(answer.reading(action))
+            if answer.as_ordered(before, action):
                 return answer.already(before, self._who(action.service))
         told = await self._ask(key, action, self._options.timeout_s)
         return answer.reply_of(told, key, action, self._who(action.service))
@@ -106,15 +107,6 @@ class WebhookDeployer:
         return answer.instances_of(told, self._first_seen.of(service, told, self._around.clock.now()))
 
     # ------------------------------------------------------------------ asking
-
-    async def _before(self, action: Action) -> Told | None:
-        """What runs before an order is given; a way back does not wait for a target that cannot say."""
-        try:
-            return await self._read(answer.reading(action))
-        except OutsideError:
-            if action.kind is Kind.RESTORE:
-                return None
-            raise
 
     async def _read(self, action: Action) -> Told:
         """Read back at once, under a key of its own."""

@@ -60,11 +60,15 @@ class Doubts:
         self._pairs = {(pair.service, pair.region): pair for pair in await self._store.doubted()}
 
     async def _round(self) -> None:
+        """Read every region at the same time, so that a silent one delays no other."""
         try:
             await self._read()  # what a person adopted meanwhile is in no doubt any more
-            for pair in (self._pairs or {}).values():
-                if pair.doubt is not None:
-                    await self._look_at(pair, pair.doubt)
+            pairs = tuple((self._pairs or {}).values())
+            looks = (self._look_at(pair, pair.doubt) for pair in pairs if pair.doubt is not None)
+            ended = await asyncio.gather(*looks, return_exceptions=True)
+            for pair, error in zip(pairs, ended, strict=True):
+                if isinstance(error, Exception):
+                    log.warning("doubt stays", service=pair.service, region=pair.region, error=str(error))
             await self._read()
         except RolloutError as error:
             log.warning("regions in doubt not read", error=str(error))

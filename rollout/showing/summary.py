@@ -103,9 +103,12 @@ def _suspect(suspect: Suspect) -> SuspectView:
 
 
 def _brief(text: str) -> str:
-    """The first words of a reason, for a list."""
-    short = text.strip().rstrip(".")
-    return short if len(short) <= _CAUSE_MOST else f"{short[: _CAUSE_MOST - 1].rstrip()}…"
+    """A reason inside a sentence: whole, else its own first sentence, else its first words."""
+    whole = text.strip().rstrip(".")
+    short = whole if len(whole) <= _CAUSE_MOST else whole.split(". ")[0]
+    if len(short) <= _CAUSE_MOST:
+        return short
+    return f"{short[:_CAUSE_MOST].rsplit(' ', 1)[0].rstrip(',;:.')} …"
 
 
 class RolloutReader:
@@ -238,18 +241,19 @@ class RolloutReader:
         gone = "superseded" if self.rollout.outcome is Outcome.SUPERSEDED else "rolled back"
         stage = self.plan.stages[min(self.rollout.stage, len(self.plan.stages) - 1)]
         places = ", ".join(stage.regions)
+        without_acting = touched and f"without acting; it had touched {touched}"  # a database was put back
         return {
             Phase.QUEUED: f"{release} waits for its turn.",
             Phase.PREFLIGHT: f"{release}: proving the way back. Nothing is touched yet.",
             Phase.PROGRESSING: f"{release} is moving through {places}.",
             Phase.AWAITING_APPROVAL: f"{release} waits for approval before {places} goes on.",
-            Phase.HELD: f"{release} is held by {self._holder()}.",
+            Phase.HELD: f"{release} is held by {self._holder()}.".replace(" ….", " …"),
             Phase.ROLLING_BACK: f"{release} is being rolled back in {back}.",
             Phase.SUCCEEDED: f"{release} runs in {touched}.",
             Phase.ROLLED_BACK: f"{release} was {gone}; users are on {self._safe_version()}.",
             Phase.ROLLBACK_FAILED: f"{release}: the rollback FAILED. Somebody must act now.",
             Phase.REJECTED: f"{release} was rejected before any region was touched.",
-            Phase.CANCELED: f"{release} was canceled before any region was touched.",
+            Phase.CANCELED: f"{release} was canceled {without_acting or 'before any region was touched'}.",
             Phase.SUPERSEDED: f"{release} was superseded before any region was touched.",
         }[self.rollout.phase]
 
@@ -338,6 +342,8 @@ class RolloutReader:
         if not rollout.finished:
             lost = {r.region for r in rollout.regions if r.phase in _REGION_TROUBLE}
             found += [f"{o.region}: {o.error}" for o in self._observed() if o.error and o.region not in lost]
+        if rollout.phase is Phase.CANCELED:  # a person ended it without acting: nothing is tried any more
+            return found
         return found + [self._trouble(r) for r in rollout.regions if r.phase in _REGION_TROUBLE]
 
     def _trouble(self, region: RegionRollout) -> str:
@@ -364,6 +370,8 @@ class RolloutReader:
     def _needs_person(self) -> bool:
         if self.rollout.phase in (Phase.AWAITING_APPROVAL, Phase.ROLLBACK_FAILED):
             return True
+        if self.rollout.phase is Phase.CANCELED:
+            return False
         if any(region.phase in _REGION_TROUBLE for region in self.rollout.regions):
             return True
         hold = self.rollout.hold
@@ -456,11 +464,16 @@ class RolloutReader:
         )
 
     def _said(self, region: RegionRollout) -> str:
-        """What its newest action says while it has not succeeded."""
-        for record in reversed(self.case.actions):
-            if record.action.region == region.region and record.action.generation == region.generation:
-                return record.result.message if record.state is not ActionState.SUCCEEDED else ""
-        return ""
+        """What its newest action says while it has not succeeded, else an older one that is still tried."""
+        records = [
+            record
+            for record in reversed(self.case.actions)
+            if (record.action.region, record.action.generation) == (region.region, region.generation)
+        ]
+        if records and records[0].state not in (ActionState.SUCCEEDED, ActionState.PENDING):
+            return records[0].result.message
+        tried = (record.result.message for record in records if record.state is ActionState.PENDING)
+        return next(filter(None, tried), "")
 
     def _check(self, verdict: Verdict) -> CheckView:
         acts = self.acts_at.get((verdict.region, verdict.signal))

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, or_, select, update
 
 from rollout.core.errors import Conflict, NotFound
 from rollout.ports import Token
@@ -22,11 +22,12 @@ def add_token(conn: Connection, token: Token, secret_hash: str) -> None:
     if conn.execute(select(_T.c.id).where(or_(_T.c.id == token.id, _T.c.secret_hash == secret_hash))).first():
         raise Conflict(f"There is already a token '{token.id}', or one with the same secret.", "exists")
     valid = (_T.c.revoked_at.is_(None), or_(_T.c.expires_at.is_(None), _T.c.expires_at > token.created_at))
-    other = _token(conn.execute(select(_T).where(_T.c.name == token.name, *valid)).first())
+    same = func.lower(_T.c.name) == token.name.lower()  # `Dana` and `dana` are no two people
+    other = _token(conn.execute(select(_T).where(same, *valid)).first())
     if other is not None:
         until = f", valid until {other.expires_at:%Y-%m-%d %H:%M} UTC" if other.expires_at else ""
         raise Conflict(
-            f"The name '{token.name}' is taken by the token {other.id} ({other.role}{until}); approvals tell "
+            f"The name '{other.name}' is taken by the token {other.id} ({other.role}{until}); approvals tell "
             "people apart by it. Take another name, or revoke that token first.",
             "name-taken",
         )

@@ -1,7 +1,8 @@
 """Ended rollouts and accesses that are old enough go, a few at each step. Samples: settling.py, thinning.py.
 
 A rollout goes as a whole, with its plan, evidence, history, actions, intents and obligations, once it has
-ended long ago and nothing of it is owed or under way. That its version was rolled back stays known.
+ended long ago and nothing of it is owed or under way. That its version was rolled back stays known. The one
+with the newest event stays, since a database that ends before it is taken for an older copy (doubt.py).
 """
 
 from datetime import datetime, timedelta
@@ -29,6 +30,12 @@ _PARTS = (
 )
 _ENDED = [phase.value for phase in sorted(FINISHED)]
 _UNDER_WAY = select(_A.c.key).where(_A.c.rollout_id == _R.c.id, tables.IS_PENDING).exists()
+_NEWEST = (
+    select(tables.transitions.c.rollout_id)
+    .order_by(tables.transitions.c.sequence.desc())
+    .limit(1)
+    .scalar_subquery()
+)
 _SESSIONS = select(tables.sessions.c.session_hash).where(tables.sessions.c.token_id == _T.c.id).exists()
 
 
@@ -43,6 +50,7 @@ def drop_rollouts(conn: Connection, now: datetime, keep: Keep, limit: int) -> in
             _R.c.finished_at < before,
             _R.c.next_due_at.is_(None),
             ~_UNDER_WAY,
+            _R.c.id != _NEWEST,
         )
         .order_by(_R.c.created_at, _R.c.id)
         .limit(min(ROLLOUTS, max(1, limit // _COST)))

@@ -253,9 +253,11 @@ async def test_a_stream_resumes_after_what_was_seen(busy: World) -> None:
         async with listening(client, "/v1/events?after=2", **{"last-event-id": "4"}) as told:
             by_header = [message.id for message in await _take(told, 2)]
         wrong = await client.get("/v1/events", headers={**AS_STREAM, "last-event-id": "x"})
+        beyond = await client.get("/v1/events", headers={**AS_STREAM, "last-event-id": str(2**53)})
     assert by_query == ["3", "4", "5", "6"]
     assert by_header == ["5", "6"]
     assert assert_problem(wrong, 422, "invalid-input")["errors"][0]["pointer"] == "last-event-id"
+    assert assert_problem(beyond, 422, "invalid-input")["errors"][0]["detail"] == f"must be less than {2**53}"
 
 
 @pytest.mark.real

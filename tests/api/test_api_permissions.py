@@ -10,6 +10,7 @@ from fastapi.routing import iter_route_contexts
 from api.deps import SESSION_COOKIE, declared_permission
 from rollout.access import ROLES as MAY
 from rollout.access import Permission
+from rollout.core.model import Release
 
 ACT = {"reason": "because"}
 START = {"service": OURS, "version": "3.0.0"}
@@ -242,6 +243,34 @@ async def test_a_short_page_of_one_service_skips_nothing_of_another(world: World
             found += [item["id"] for item in answer.json()["items"]]
             url = answer.links["next"]["url"] if "next" in answer.links else None
     assert found == ["ro_2", "ro_1"]
+
+
+async def test_no_route_tells_a_narrowed_token_a_fact_of_a_foreign_service(world: World) -> None:
+    facts = Release(service=THEIRS, version="6.6.6", author="mallory")
+    await world.put_awaiting("ro_ONE", service=THEIRS, release=facts, created_by="mallory", note="mallory")
+    await world.put_running({"R3": {"6.6.6": 4}}, THEIRS)
+    before = await world.store.case("ro_ONE")
+    _, secret = await world.token("admin", "narrow", services=[OURS])
+    _, session = await world.controller.access.log_in(secret)
+    _, csrf = await world.controller.access.session(session)
+    told = []
+    bearer = {"authorization": f"Bearer {secret}", "if-match": '"1"'}
+    page = {"cookie": f"{SESSION_COOKIE}={session}", "origin": "http://testserver"}
+    async with world.http(bearer) as api, world.http(page) as people:
+        for method, path, context in _routes(world):
+            if not method or path in ("/logout", "/live"):  # the latter never ends
+                continue
+            where = filled(path).replace(OURS, THEIRS)
+            if _is_page(context):
+                form = {"csrf": csrf, "reason": "because", "row_version": "1"}
+                answer = await people.request(method, where, data=form if method == "POST" else None)
+            else:
+                answer = await _send(api, method, where)
+            leaks = "6.6.6" in answer.text or "mallory" in answer.text
+            told += [f"{method} {path}: {answer.status_code}"] if leaks else []
+            assert answer.status_code < 500, (method, path, answer.text[:300])
+    assert told == []
+    assert await world.store.case("ro_ONE") == before
 
 
 # ------------------------------------------------------------------ the page

@@ -126,7 +126,8 @@ async def test_what_is_decided_says_by_whom_and_when_and_offers_nothing(
     assert "bea : approve, looks fine" in words
     assert f"Ended {state} 2026-11-21 03:10:00 UTC" in words
     assert 'id="decide"' not in page
-    assert (await admin.post(PATH, data=form)).status_code == 409
+    late = await admin.post(PATH, data=form)
+    assert (late.status_code, f"Nothing was done: it is {state} by now." in text_of(late.text)) == (409, True)
     assert waiting.commands.asked == []
 
 
@@ -136,6 +137,7 @@ async def test_who_may_not_answer_is_told_why_before_and_refused_after(waiting: 
         page = (await client.get(PATH)).text
     assert "Approval is asked from release-managers; ann is in sre." in text_of(page)
     assert 'id="decide"' not in page
+    assert "◆ needs approval Approve" in text_of(page), "it waits for somebody else"
     waiting.queries.asked = asked(groups=())
     async with await waiting.logged_in(name="dora") as client:
         assert "You authored this release" in text_of((await client.get(PATH)).text)
@@ -161,7 +163,8 @@ async def test_the_link_of_a_notice_leads_to_what_is_asked_else_to_the_rollout(
 ) -> None:
     page = (await admin.get(f"/rollouts/{ID}")).text
     assert f'id="act-approve" href="{PATH}"' in page
-    assert (await admin.get(f"/r/{ID}")).headers["location"] == PATH
+    for method in ("GET", "HEAD"):
+        assert (await admin.request(method, f"/r/{ID}")).headers["location"] == PATH
     waiting.queries.show(rollout(Phase.PROGRESSING))
     assert (await admin.get(f"/r/{ID}")).headers["location"] == f"/rollouts/{ID}"
 

@@ -168,3 +168,25 @@ async def test_every_line_of_a_rollout_names_it_its_service_and_who(
     assert (restored[0]["region"], restored[0]["service"]) == ("R3", "mail")
     assert restored[0]["action"].startswith(f"{rollout_id}/")
     assert {"mail"} == {line["service"] for line in found}
+
+
+def test_a_traceback_on_a_terminal_is_plain_text_without_local_names() -> None:
+    """Rendering every local name of every frame takes seconds, in which nothing is judged."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    kept, written = logging.getLogger().handlers[:], Terminal()
+    configure(written, form="pretty")
+    (handler,) = logging.getLogger().handlers
+    renderer = handler.formatter.processors[-1]  # type: ignore[union-attr]
+    try:
+        raise ValueError("deep")
+    except ValueError:
+        structlog.get_logger("any").exception("failed")
+    finally:
+        logging.getLogger().handlers[:] = kept
+    assert renderer.exception_formatter is structlog.dev.plain_traceback
+    assert "Traceback (most recent call last):" in written.getvalue()
+    assert "locals" not in written.getvalue()

@@ -377,6 +377,41 @@ async def test_an_orphan_past_its_time_limit_is_ended_before_the_order_is_given_
     assert not alive(orphan)
 
 
+@pytest.mark.parametrize("orphaned", [False, True])
+async def test_a_way_back_ends_the_deploy_that_is_under_way_and_acts_last(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orphaned: bool
+) -> None:
+    monkeypatch.setattr(command, "WAIT_S", 0.1)
+    (tmp_path / "restore.sh").write_text(f"#!/bin/sh\necho restored >> {tmp_path}/did\n")
+    (tmp_path / "restore.sh").chmod(0o755)
+    commands = {"restore": [str(tmp_path / "restore.sh")], "verify": ["/bin/echo", RUNS]}
+    commands["deploy"] = ["/bin/sh", "-c", f"sleep 1; echo deployed >> {tmp_path}/did"]
+    deployer = make(commands=commands, fences=False)
+    assert (await deployer.apply(KEY, order())).progress is Progress.RUNNING
+    if orphaned:
+        await until(lambda: list(tmp_path.rglob("child.json")))
+        for runner in deployer._runs._runners:
+            runner.kill()
+            runner.wait()
+    back = order(Kind.RESTORE, version="1.0.0", from_version="1.1.0", weight=100, generation=4)
+    assert (await until_done(deployer, back, "ro_01/9/1")).progress is Progress.SUCCEEDED
+    await asyncio.sleep(1.1)
+    assert (tmp_path / "did").read_text() == "restored\n"
+
+
+async def test_an_older_order_waits_for_the_end_of_a_newer_one(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "WAIT_S", 0.1)
+    deployer = make(f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done")
+    assert (await deployer.apply(KEY, order())).progress is Progress.RUNNING
+    with pytest.raises(TransientError, match="Another order for mail still runs"):
+        await deployer.apply("ro_00/5/0", order(generation=2))
+    assert (await deployer.apply("ro_02/5/0", order(service="billing"))).progress is Progress.RUNNING
+    (tmp_path / "go").touch()
+    assert (await until_done(deployer)).progress is Progress.SUCCEEDED
+
+
 async def test_a_process_of_another_boot_is_not_taken_for_ours(make: Make, tmp_path: Path) -> None:
     place = tmp_path / "commands" / "R3" / "ro_01%2F7%2F0"
     place.mkdir(parents=True)
@@ -416,8 +451,8 @@ async def test_ended_runs_are_kept_in_bounds(
 async def test_programs_that_do_not_fence_are_not_run_where_it_is_so_already(
     make: Make, tmp_path: Path
 ) -> None:
-    deployer = make(f"touch {tmp_path}/ran", kind="restore", fences=False)
-    reply = await until_done(deployer, order(Kind.RESTORE, version="1.0.0"))
+    deployer = make(f"touch {tmp_path}/ran", fences=False)
+    reply = await until_done(deployer, order(version="1.0.0", weight=100))
     assert "runs what was ordered already: 4 × 1.0.0" in reply.result.message
     assert not (tmp_path / "ran").exists()
 

@@ -203,10 +203,17 @@ async def test_after_a_restart_of_the_controller_the_order_is_given_again_with_t
     assert len(target.fake.effects) == 1
 
 
-async def test_a_target_that_does_not_fence_and_runs_what_is_ordered_is_not_asked_again(
+async def test_a_way_back_is_ordered_whatever_is_read_since_a_deploy_may_be_under_way(
     target: Target, make: Make
 ) -> None:
     reply = await make().apply(KEY, order(Kind.RESTORE, version="1.0.0", weight=100))
+    assert reply.result.message == "restore done"
+
+
+async def test_a_target_that_does_not_fence_and_runs_what_is_ordered_is_not_asked_again(
+    target: Target, make: Make
+) -> None:
+    reply = await make().apply(KEY, order(version="1.0.0", weight=100))
     assert reply.progress is Progress.SUCCEEDED
     assert "runs what was ordered already: 4 × 1.0.0" in reply.result.message
     assert target.orders() == []

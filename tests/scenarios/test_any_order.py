@@ -113,8 +113,8 @@ class Play:
             "approve": lambda: commands.decide_approval(rollout_id, DANA, IntentKind.APPROVE, "yes"),
             "reject": lambda: commands.decide_approval(rollout_id, DANA, IntentKind.REJECT, "no"),
             "promote": lambda: commands.promote(rollout_id, DANA, "now"),
-            "gate_passed": lambda: commands.report_gate(rollout_id, DANA, "smoke", "passed"),
-            "gate_failed": lambda: commands.report_gate(rollout_id, DANA, "smoke", "failed"),
+            "gate_passed": lambda: commands.report_gate(rollout_id, DANA, "smoke", "passed", region="R3"),
+            "gate_failed": lambda: commands.report_gate(rollout_id, DANA, "smoke", "failed", region="R3"),
             "note": lambda: commands.note(rollout_id, DANA, "I am looking"),
         }
         try:

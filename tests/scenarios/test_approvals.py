@@ -182,6 +182,17 @@ async def test_harm_withdraws_it_and_no_answer_counts_after_that(make_world: Mak
         await world.commands.decide_approval(rollout_id, DANA, YES, "yes")
 
 
+@pytest.mark.parametrize(("policy", "way_out"), [(FIRST, "or cancel."), (LATER, "or roll back.")])
+async def test_a_hold_that_nobody_approved_in_time_names_what_can_be_asked_of_it(
+    make_world: MakeWorld, policy: dict[str, Any], way_out: str
+) -> None:
+    world = make_world(policy)
+    rollout_id = await given_asked(world)
+    view = await world.until(rollout_id, Phase.HELD)
+    assert view.reason.text.endswith(way_out)
+    assert ("rollback" in view.possible) is (way_out == "or roll back.")
+
+
 @pytest.mark.parametrize("policy", [FIRST, LATER])
 async def test_the_policy_may_reject_what_nobody_approved_in_time(
     make_world: MakeWorld, policy: dict[str, Any]

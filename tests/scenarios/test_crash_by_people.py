@@ -34,7 +34,8 @@ async def gated(world: World, rollout_id: str) -> bool:
         and gate.stage not in {each.stage for each in case.rollout.gates}
     ):
         status = "passed" if gate.stage == 0 else "failed"
-        await world.commands.report_gate(rollout_id, DEPLOYER, "smoke", status)
+        region = case.plan.stages[gate.stage].regions[0]
+        await world.commands.report_gate(rollout_id, DEPLOYER, "smoke", status, region=region)
     return case.rollout.phase is Phase.ROLLED_BACK and at_rest(case)
 
 

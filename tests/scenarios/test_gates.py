@@ -6,7 +6,7 @@ import pytest
 
 from rollout.core.errors import Conflict, NotFound
 from rollout.core.model import Outcome, Phase
-from tests.scenarios.world import DANA, DEPLOYER, NAMES, QUICK, World
+from tests.scenarios.world import DANA, DEPLOYER, NAMES, POLICY, QUICK, World, configuration
 
 MakeWorld = Callable[[dict[str, object]], World]
 BAKED = [{"set_weight": 75}, {"bake": "6s"}]
@@ -146,8 +146,11 @@ async def test_each_stage_waits_for_a_report_of_its_own(make_world: MakeWorld) -
     steps = [*BAKED, {"gate": "smoke"}]
     world = make_world({"steps": steps, "stages": [{"regions": ["R3"]}, {"regions": ["R1"]}]})
     rollout_id = await given_at_gate(world)
-    await report(world, rollout_id, "passed")
-    await world.run(40)
+    with pytest.raises(Conflict, match="in 2 stages: say which by region, R3 or R1"):
+        await report(world, rollout_id, "passed")
+    for _ in range(2):  # the answer was lost, and the pipeline says it again, later
+        await world.commands.report_gate(rollout_id, DEPLOYER, "smoke", "passed", region="R3")
+        await world.run(40)
     rollout = await world.rollout(rollout_id)
     assert rollout.gate is not None
     assert rollout.gate.stage == 1
@@ -210,3 +213,10 @@ async def test_a_remark_is_a_row_that_moves_nothing_also_when_all_is_over(make_w
     ]
     with pytest.raises(Conflict):
         await world.commands.report_gate(rollout_id, DEPLOYER, "smoke", "passed")
+
+
+def test_a_gate_stands_once_in_a_stage_since_one_report_would_pass_it_twice() -> None:
+    gate = {"gate": "smoke"}
+    steps = [{"set_weight": 25}, {"bake": "6s"}, gate, {"set_weight": 75}, {"bake": "6s"}, gate]
+    with pytest.raises(ValueError, match=r"stages\.0: 'gate smoke' is named more than once, and one report"):
+        configuration({**POLICY, **gated("smoke"), "stages": [{"regions": ["R3"], "steps": steps}]})

@@ -114,3 +114,26 @@ async def test_what_is_over_can_be_neither_held_nor_resumed(make_world: MakeWorl
         await world.commands.hold(rollout_id, DANA, "wait")
     with pytest.raises(Conflict, match="Possible here: rollback"):
         await world.commands.resume(rollout_id, DEPLOYER, "go on")
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        (
+            "R3 has 1.1.0 as its known good already, so nothing leads back. Give it its own version, please.",
+            "R3 has 1.1.0 as its known good already, so nothing leads back.",
+        ),
+        (
+            "the mail team, " * 9,
+            "the mail team, " * 5 + "the …",
+        ),
+    ],
+)
+async def test_a_long_reason_is_cut_between_words_inside_the_sentence(
+    make_world: MakeWorld, reason: str, shown: str
+) -> None:
+    world = make_world(QUICK)
+    rollout_id = await world.given_baking("1.1.0")
+    await world.commands.hold(rollout_id, DANA, reason)
+    view = await world.until(rollout_id, Phase.HELD)
+    assert view.sentence == f"mail 1.1.0 is held by dana: {shown}"

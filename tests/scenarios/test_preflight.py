@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rollout.core.errors import Conflict, PermanentError
+from rollout.core.errors import Conflict, PermanentError, TransientError
 from rollout.core.model import Kind, Phase, Service
 from tests.scenarios.world import ADMIN, DANA, NAMES, QUICK, World
 
@@ -100,3 +100,17 @@ async def test_resuming_proves_the_way_back_anew(make_world: MakeWorld) -> None:
     await world.commands.resume(rollout_id, DANA, "the artifact is back")
     await world.until(rollout_id, Phase.SUCCEEDED)
     assert world.effects("R1", "rehearse") == ["1.0.0"]
+
+
+async def test_a_rehearsal_that_gets_no_answer_is_said_while_it_is_tried_again(world: World) -> None:
+    await world.given_known_good()
+    for _ in range(4):
+        world.plugins.fake_deployer("R1").fail_next(
+            Kind.REHEARSE, TransientError("R1 did not answer within 2 s.")
+        )
+    rollout_id = await world.start("1.1.0")
+    await world.run(4)
+    view = await world.view(rollout_id)
+    assert view.phase is Phase.PREFLIGHT
+    said = {region.region: region.message for region in view.regions}
+    assert said == {"R3": "", "R1": "R1 did not answer within 2 s.", "R2": ""}

@@ -181,3 +181,26 @@ async def test_a_retry_of_a_fast_promoted_release_is_refused(make_world: MakeWor
     with pytest.raises(Conflict, match="succeeded, where 'retry' is not possible"):
         await world.commands.retry(rollout_id, DANA, "again")
     assert IntentKind.PROMOTE not in (await world.view(rollout_id)).possible
+
+
+@pytest.mark.parametrize("verb", ["promote", "resume"])
+async def test_who_did_not_know_of_a_hold_does_not_end_it(make_world: MakeWorld, verb: str) -> None:
+    world = make_world(LONG)
+    rollout_id = await given_baked(world)
+    if verb == "resume":
+        await world.commands.hold(rollout_id, DANA, "lunch")
+        await world.run(2)
+    await world.commands.hold(rollout_id, ERIN, "a customer calls")
+    world.clock.advance(0.1)
+    await getattr(world.commands, verb)(rollout_id, DANA, "all looks fine")
+    world.clock.advance(0.1)
+    await world.run(2)
+    rollout = await world.rollout(rollout_id)
+    assert rollout.phase is Phase.HELD
+    assert rollout.region("R3").weight == 25
+    events = await world.store.events(rollout_id=rollout_id, limit=1000)
+    note = events[-1].transition.reason.text
+    assert note == f"dana asked to {verb} it (all looks fine) before erin held it, so it stays held."
+    await getattr(world.commands, verb)(rollout_id, DANA, "I know")
+    await world.run(2)
+    assert (await world.rollout(rollout_id)).phase is Phase.PROGRESSING

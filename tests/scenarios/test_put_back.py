@@ -108,9 +108,17 @@ async def test_a_person_ends_what_was_under_way_adopts_what_runs_and_releases_ag
     again = await put_back(world, backup, world.clock.now())
     await again.run(20)
     assert "In doubt" in (await again.queries.running("mail"))[0].problems[0]
+    waiting = await again.view(rollout_id)
+    assert waiting.needs_person
+    assert "cancel" in waiting.possible
+    assert "In doubt, so nothing is ordered here" in waiting.blocked_by[0]
+    assert waiting.next is not None
+    assert waiting.next.what.startswith("Cancel it, then: rollout adopt mail --region R3")
     await again.commands.cancel(rollout_id, ADMIN, "it has long ended")
     await again.run(3)
     view = await again.view(rollout_id)
+    assert "was canceled without acting; it had touched R3" in view.sentence
+    assert not view.needs_person
     assert (view.phase, view.outcome) == (Phase.CANCELED, "canceled")
     assert "without acting" in view.reason.text
     await again.commands.adopt("mail", ADMIN, "1.1.0 serves well")

@@ -32,6 +32,12 @@ async def test_two_valid_tokens_never_have_one_name(store: SqlStore) -> None:
     assert [found.id for found in await store.tokens()] == ["to_1"]
 
 
+async def test_a_name_in_other_letters_is_the_same_person(store: SqlStore) -> None:
+    await store.add_token(token(name="dana"), "hash-1")
+    with pytest.raises(Conflict, match="'dana' is taken by the token to_1"):
+        await store.add_token(token("to_2", name="Dana"), "hash-2")
+
+
 async def test_a_name_is_free_again_once_its_token_has_expired_or_was_revoked(store: SqlStore) -> None:
     await store.add_token(token(expires_at=at(90)), "hash-1")
     await store.add_token(token("to_2", created_at=at(90)), "hash-2")

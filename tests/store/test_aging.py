@@ -26,6 +26,11 @@ async def ended(store: SqlStore, rollout_id: str, **more: object) -> None:
     )
 
 
+async def newer(store: SqlStore, *, now: object = LATER) -> None:
+    """A rollout with an event that is newer than all before."""
+    await store.add(rollout("ro_newer", created_at=now), plan(), transition(1, "ro_newer"))
+
+
 async def whole(store: SqlStore, now: object, keep: Keep = KEEP) -> None:
     while await store.forget(now, keep):  # type: ignore[arg-type]
         pass
@@ -33,8 +38,22 @@ async def whole(store: SqlStore, now: object, keep: Keep = KEEP) -> None:
 
 async def test_a_rollout_that_ended_long_ago_goes_with_all_its_parts(store: SqlStore) -> None:
     await ended(store, "ro_old")
+    await newer(store)
+    only = {name: rows(store, name) for name in PARTS}
     await whole(store, LATER)
-    assert {name: rows(store, name) for name in PARTS} == dict.fromkeys(PARTS, 0)
+    left = {"actions": 0, "transitions": 1, "rollout_regions": 3, "rollout_plans": 1, "rollouts": 1}
+    assert only["transitions"] == 3
+    assert {name: rows(store, name) for name in PARTS} == left
+
+
+async def test_history_never_ends_before_what_was_noted_of_it(store: SqlStore) -> None:
+    await ended(store, "ro_old")
+    await ended(store, "ro_last")
+    newest = await store.newest_sequence()
+    await whole(store, LATER)
+    assert rows(store, "rollouts") == 1
+    assert await store.newest_sequence() == newest
+    assert await store.distrust_if_old(LATER, newest) == ""
 
 
 async def test_that_its_version_was_rolled_back_stays_known(store: SqlStore) -> None:
@@ -70,19 +89,21 @@ async def test_one_with_an_action_under_way_stays(store: SqlStore) -> None:
 async def test_a_step_deletes_a_bounded_number_and_says_that_more_is_to_do(store: SqlStore) -> None:
     for number in range(45):
         await ended(store, f"ro_{number:03}")
+    await newer(store)
     left = []
     for _ in range(3):
         await store.forget(LATER, KEEP)
         left.append(rows(store, "rollouts"))
-    assert left == [25, 5, 0]
+    assert left == [26, 6, 1]
 
 
 async def test_events_keep_their_numbers_and_new_ones_follow_the_deleted(store: SqlStore) -> None:
     await ended(store, "ro_old")
+    await newer(store)
     newest = (await store.events())[-1].sequence
     await whole(store, LATER)
     await store.add(rollout("ro_new"), plan(), transition(1, "ro_new"))
-    assert [event.sequence for event in await store.events()] == [newest + 1]
+    assert [event.sequence for event in await store.events()] == [newest, newest + 1]
 
 
 async def test_tokens_that_ended_long_ago_and_all_ended_sessions_go(store: SqlStore) -> None:

@@ -121,7 +121,7 @@ def _expired(draft: Draft, approval: Approval, given: int) -> None:
     came = f"{given} of {approval.minimum} approvals came in {waited}"
     draft.set(approval=replace(approval, state="expired"))
     if approval.otherwise == "hold":
-        text = f"{came}. Resume to ask again, or roll back."
+        text = f"{came}. Resume to ask again, or {'roll back' if draft.rollout.touched else 'cancel'}."
         hold(draft, Trigger.APPROVAL_EXPIRED, say.plain("approval.expired", text))
         return
     reason = say.plain("approval.expired", f"{came}, and the policy rejects it then.")

@@ -98,6 +98,14 @@ class Draft:
         self.set(phase=to, since=self.rollout.since if stays else self.now, reason=reason, **changes)
         if self.rollout.finished and not stays:
             self.set(finished_at=self.now)
+            if not self.rollout.touched:
+                self._drop_proofs()
+
+    def _drop_proofs(self) -> None:
+        """Nobody needs the way back of what never began."""
+        for record in self.all_actions:
+            if record.open and record.action.kind in (Kind.REHEARSE, Kind.VERIFY):
+                self.drop(record)
 
     def move_region(self, region: str, trigger: RegionTrigger, reason: Reason, **changes: Any) -> None:
         """Move one region. Raises IllegalTransition. `since` stays where the phase does."""

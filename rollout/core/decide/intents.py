@@ -7,6 +7,7 @@ from rollout.core.decide import approvals, gates
 from rollout.core.decide.back import roll_back, still_ours, try_again
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.promote import promote
+from rollout.core.decide.waiting import held_meanwhile
 from rollout.core.machine import PHASES, Remark, Trigger
 from rollout.core.model import Hold, Intent, IntentKind, ObligationState, Outcome, Phase
 
@@ -34,7 +35,7 @@ def expire_hold(draft: Draft) -> None:
         return
     text = (
         f"The hold of {hold.owner} ended after {lasted} and nobody took over ({hold.reason}). It stays held: "
-        "resume it, hold it anew, or roll back."
+        f"resume it, hold it anew, or {'roll back' if draft.rollout.touched else 'cancel'}."
     )
     draft.move(Trigger.HOLD_EXPIRED, say.plain("hold.expired", text), hold=replace(hold, expired=True))
     draft.notify(text, urgent=True)
@@ -79,7 +80,8 @@ def _hold(draft: Draft, intent: Intent) -> None:
 
 
 def _resume(draft: Draft, intent: Intent) -> None:
-    _go_on(draft, intent.actor, _by(intent, "resumed it"))
+    if not held_meanwhile(draft, intent):
+        _go_on(draft, intent.actor, _by(intent, "resumed it"))
 
 
 def _go_on(draft: Draft, actor: str, text: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rollout.core import reason as say
 from rollout.core.decide.draft import Draft
+from rollout.core.decide.waiting import held_meanwhile
 from rollout.core.judge import tolerance
 from rollout.core.machine import PHASES, Remark, Trigger
 from rollout.core.model import Intent, Phase, RegionPhase, RegionRollout, Rollout
@@ -29,6 +30,8 @@ def promote(draft: Draft, intent: Intent) -> None:
     under_way = bakes_under_way(draft.rollout, draft.plan)
     names = [name for name in under_way if intent.region in (None, name)]
     if Trigger.PROMOTE not in PHASES[draft.phase] or not names:
+        return
+    if held_meanwhile(draft, intent):
         return
     if draft.facts.judgement.culprits and not draft.plan.observes:
         text = f"{intent.actor} asked to promote it ({intent.reason}); harm was seen first, so it goes back."

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from rollout.core import reason as say
 from rollout.core.decide.draft import Draft
-from rollout.core.machine import Trigger
-from rollout.core.model import CONTROLLER, Hold, Phase, Reason, Rollout
+from rollout.core.machine import Remark, Trigger
+from rollout.core.model import CONTROLLER, Hold, Intent, Phase, Reason, Rollout
 
 QUEUE_POLL_S = 5.0
 
@@ -19,6 +19,19 @@ def hold(draft: Draft, trigger: Trigger, reason: Reason, *, remark: str = "") ->
     draft.move(trigger, reason, hold=held)
     text = f"{draft.rollout.release.service} is held: {reason.text}"
     draft.notify(say.joined(text, remark), urgent=True)
+
+
+def held_meanwhile(draft: Draft, intent: Intent) -> bool:
+    """Whether somebody else held it after this was asked; who asked cannot have known, so the hold stays."""
+    held = draft.rollout.hold
+    if held is None or held.since <= intent.at or held.owner == intent.actor:
+        return False
+    text = (
+        f"{intent.actor} asked to {intent.kind} it ({intent.reason.rstrip('.')}) before {held.owner} held "
+        "it, so it stays held."
+    )
+    draft.remark(Remark.NOTE, say.plain("hold.stays", text), intent.actor)
+    return True
 
 
 def wait_in_queue(draft: Draft) -> None:

@@ -123,5 +123,6 @@ def _known(time: float | None, latest: float) -> float | None:
 def _silent(plan: Plan, note: str, since: float, now: float, silence: Silence) -> Absence:
     if not silence.certain or now - since < plan.guards.silence:
         return Absence(note=note, since=since)
-    note = f"{note}, for {now - since:.0f} s and {silence.missed:.0f} expected requests"
+    counted = "" if "expected" in note else f" and {silence.missed:.0f} expected requests"
+    note = f"{note}, for {now - since:.0f} s{counted}"
     return Absence(note=note, since=since, fired=Fired(guard="silence", since=since, note=note))
