@@ -28,6 +28,8 @@ BODIES: dict[str, Any] = {
 OPEN_ROUTES = {
     "GET /livez",
     "GET /readyz",
+    "HEAD /livez",
+    "HEAD /readyz",
     "GET /problems/{code}",
     "GET /login",
     "POST /login",
