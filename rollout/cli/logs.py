@@ -21,6 +21,7 @@ _SECRET_TEXT = re.compile(
     r"|(?P<user>://)[^/\s@\"']+@",  # user:password@ of a URL
     re.I,
 )
+_SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
 _CHATTY = ("httpx", "httpcore", "apscheduler", "alembic", "uvicorn.access", "opentelemetry")
 
 
@@ -43,6 +44,9 @@ def configure(stream: TextIO, *, level: int = logging.WARNING, form: str = "auto
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_written(stream, pretty))
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.INFO), force=True)
+    for server in _SERVERS:  # whoever set uvicorn up before gave it handlers of its own
+        logging.getLogger(server).handlers.clear()
+        logging.getLogger(server).propagate = True
     for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 

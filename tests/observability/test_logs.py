@@ -67,6 +67,18 @@ async def test_each_request_is_one_line_with_who_what_and_how_long(world: World,
     assert (third["status"], "actor" in third, "rollout_id" in third) == (404, False, False)
 
 
+def test_handlers_that_uvicorn_had_before_are_taken_away() -> None:
+    server = logging.getLogger("uvicorn")
+    server.addHandler(logging.NullHandler())
+    server.propagate = False
+    written = io.StringIO()
+    kept = logging.getLogger().handlers[:]
+    configure(written)
+    logging.getLogger("uvicorn.error").error("Invalid HTTP request received.")
+    logging.getLogger().handlers[:] = kept
+    assert json.loads(written.getvalue())["event"] == "Invalid HTTP request received."
+
+
 async def test_probes_are_quiet_and_a_failing_server_is_loud(
     world: World, stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
