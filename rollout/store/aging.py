@@ -8,7 +8,7 @@ with the newest event stays, since a database that ends before it is taken for a
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy import Connection, delete, func, or_, select
 
 from rollout.core.model import FINISHED
 from rollout.ports import Keep
@@ -32,8 +32,7 @@ _ENDED = [phase.value for phase in sorted(FINISHED)]
 _UNDER_WAY = select(_A.c.key).where(_A.c.rollout_id == _R.c.id, tables.IS_PENDING).exists()
 _NEWEST = (
     select(tables.transitions.c.rollout_id)
-    .order_by(tables.transitions.c.sequence.desc())
-    .limit(1)
+    .where(tables.transitions.c.sequence == select(func.max(tables.transitions.c.sequence)).scalar_subquery())
     .scalar_subquery()
 )
 _SESSIONS = select(tables.sessions.c.session_hash).where(tables.sessions.c.token_id == _T.c.id).exists()
