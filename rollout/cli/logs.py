@@ -44,9 +44,10 @@ def configure(stream: TextIO, *, level: int = logging.WARNING, form: str = "auto
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_written(stream, pretty))
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.INFO), force=True)
-    for server in _SERVERS:  # whoever set uvicorn up before gave it handlers of its own
-        logging.getLogger(server).handlers.clear()
-        logging.getLogger(server).propagate = True
+    for server in map(logging.getLogger, _SERVERS):  # whoever set uvicorn up before may have changed these
+        server.handlers.clear()
+        server.propagate = True
+        server.setLevel(logging.NOTSET)
     for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from rollout.asking import Credentials, EnvName, HeaderValue, Question, asked, refuse_page, refuse_status
 from rollout.core.errors import OutsideError, PermanentError, TransientError
 from rollout.core.signals import Sample, Signal, SignalKind
+from rollout.forms import no_time, unread
 from rollout.ports import Ask, Found, Reading
 from rollout.registry import SOURCES, Surroundings
 from rollout.sources.http_json_path import JsonPath
@@ -126,7 +127,7 @@ class HttpJsonSource:
         until = floor(ask.now.timestamp() - self._options.settle_s)
         places = [cursor.signals.get(signal.name) for signal, spec in specs if spec]
         if places and all(place is not None and place.at >= until for place in places):
-            return Reading(samples=(), cursor=ask.cursor, problems=(_no_time(ask),))
+            return Reading(samples=(), cursor=ask.cursor, problems=(no_time(ask),))
         questions: Questions = {}
         reads = {
             signal.name: self._catch_up(ask, signal, spec, cursor.signals.get(signal.name), until, questions)
@@ -134,7 +135,7 @@ class HttpJsonSource:
             if spec
         }
         done = dict(zip(reads, await asyncio.gather(*reads.values()), strict=True))
-        problems += [_unread(signal, ask.region) for signal, spec in specs if spec is None]
+        problems += [unread(signal, ask.region, KIND) for signal, spec in specs if spec is None]
         return _reading(cursor, done, problems)
 
     async def found(self, ask: Ask) -> tuple[Found, ...]:
@@ -302,18 +303,4 @@ def _reading(cursor: Cursor, done: Mapping[str, _Done], problems: Iterable[str])
         samples=samples,
         cursor=Cursor(signals=places).model_dump(mode="json"),
         problems=(*problems, *said, *(problem for one in done.values() for problem in one.problems)),
-    )
-
-
-def _no_time(ask: Ask) -> str:
-    return (
-        f"The clock says {ask.now.isoformat()}, until when everything was read already; nothing was read. "
-        "Check the clock of the controller if it stands still."
-    )
-
-
-def _unread(signal: Signal, region: str) -> str:
-    return (
-        f"Signal {signal.name} is not read in {region}: it does not say how '{KIND}' reads it. "
-        f"Add '{KIND}:' to it in policies/signals.yaml."
     )

@@ -3,15 +3,14 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import quote
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from rollout.core.errors import InvalidInput, Problem
 from rollout.core.signals import Signal, SignalKind
-from rollout.explain import explain
-from rollout.registry import Options
+from rollout.forms import SignalForm, read_form
 from rollout.sources.http_json_path import JsonPath
 
 KIND = "http_json"  # the key in signals.yaml, and in regions.yaml
@@ -44,13 +43,15 @@ UrlTemplate = Annotated[str, Field(pattern=r"^https?://[^\s#@]+$", max_length=20
 BodyTemplate = Annotated[str, Field(min_length=1, max_length=20_000)]
 
 
-class HttpJsonSignal(Options):
+class HttpJsonSignal(SignalForm):
     """How one signal is read: one form for each kind of signal, as paths from a row of the answer.
 
     ratio: `bad`, `total`; rate: `events`, `hours`; gauge: `value`; throughput: `done`, `arrived`;
     distribution: `buckets`, an object of upper edges with cumulative counts, `+Inf` among them.
     `counts`: `interval`, what happened in the time asked for, or `total`, counters that only rise.
     """
+
+    forms: ClassVar[Mapping[frozenset[str], SignalKind]] = _FORMS
 
     url: UrlTemplate | None = None
     body: BodyTemplate | None = None
@@ -70,11 +71,7 @@ class HttpJsonSignal(Options):
     arrived: JsonPath | None = None
 
     @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        given = frozenset(self.slots)
-        if given not in _FORMS:
-            forms = ", or ".join(" and ".join(sorted(form)) for form in _FORMS)
-            raise ValueError(f"says {' and '.join(sorted(given)) or 'nothing'}; must say {forms}")
+    def _counts_fit(self) -> Self:
         if self.started and self.counts != "total":
             raise ValueError("'started' is for counters; add 'counts: total', or leave it out")
         if self.value and self.counts == "total":
@@ -87,11 +84,6 @@ class HttpJsonSignal(Options):
         return {name: path for name in _SLOTS if (path := getattr(self, name)) is not None}
 
     @property
-    def kind(self) -> SignalKind:
-        """The kind of signal that this form can be read for."""
-        return _FORMS[frozenset(self.slots)]
-
-    @property
     def counters(self) -> bool:
         """Whether its numbers are differenced between readings."""
         return self.counts == "total"
@@ -102,23 +94,13 @@ def read_signal(signal: Signal) -> HttpJsonSignal | None:
 
     Raises InvalidInput naming the signal and each wrong place, also for a segment, which no path narrows.
     """
-    written = signal.sources.get(KIND)
-    if written is None:
-        return None
-    place = f"signals.{signal.name}.{KIND}"
-    said = f"Signal '{signal.name}' cannot be read by '{KIND}'."
-    try:
-        spec = HttpJsonSignal.model_validate(written)
-    except ValidationError as error:
-        raise InvalidInput(said, explain(error, HttpJsonSignal, place)) from error
-    if spec.kind is not signal.kind:
-        problem = Problem(place, f"is written for a {spec.kind}, but the signal is a {signal.kind}")
-        raise InvalidInput(said, (problem,))
-    if signal.segment:
+    spec = read_form(signal, KIND, HttpJsonSignal)
+    if spec is not None and signal.segment:
+        place = f"signals.{signal.name}.{KIND}"
         problem = Problem(
             place, "segments are for series with labels; write a signal of its own for this part"
         )
-        raise InvalidInput(said, (problem,))
+        raise InvalidInput(f"Signal '{signal.name}' cannot be read by '{KIND}'.", (problem,))
     return spec
 
 

@@ -22,6 +22,7 @@ from rollout.asking import TooMuch
 from rollout.core.errors import OutsideError, PermanentError, TransientError
 from rollout.core.model import Instance
 from rollout.core.signals import Sample, Signal
+from rollout.forms import no_time, unread
 from rollout.ports import Ask, Found, Past, Reading
 from rollout.registry import SOURCES, Surroundings
 from rollout.sources.prometheus_engine import Access, Query, engine_of
@@ -167,7 +168,7 @@ class PrometheusSource:
         until = floor(ask.now.timestamp() - self._options.settle_s)
         places = [cursor.signals.get(signal.name) for signal, spec in specs if spec]
         if places and all(place is not None and place.at >= until for place in places):
-            return Reading(samples=(), cursor=ask.cursor, problems=(_no_time(ask),))
+            return Reading(samples=(), cursor=ask.cursor, problems=(no_time(ask),))
         scope = self._scope(ask)
         self._refuse_shared(scope, until)
         progress = {
@@ -176,7 +177,7 @@ class PrometheusSource:
             if spec is not None
         }
         done = dict(zip(progress, await asyncio.gather(*progress.values()), strict=True))
-        problems += [_unread(signal, ask.region) for signal, spec in specs if spec is None]
+        problems += [unread(signal, ask.region, KIND) for signal, spec in specs if spec is None]
         return _reading(cursor, done, until, problems)
 
     async def history(self, past: Past) -> tuple[Sample, ...]:
@@ -364,18 +365,4 @@ def _reading(
         samples=samples,
         cursor=_Cursor(signals={**recent, **places}).model_dump(mode="json"),
         problems=(*problems, *said, *told),
-    )
-
-
-def _no_time(ask: Ask) -> str:
-    return (
-        f"The clock says {ask.now.isoformat()}, until when everything was read already; nothing was read. "
-        "Check the clock of the controller if it stands still."
-    )
-
-
-def _unread(signal: Signal, region: str) -> str:
-    return (
-        f"Signal {signal.name} is not read in {region}: it does not say how '{KIND}' reads it. "
-        f"Add '{KIND}:' to it in policies/signals.yaml."
     )

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field
 
-from rollout.core.errors import InvalidInput, Problem
 from rollout.core.signals import Signal, SignalKind
-from rollout.explain import explain
+from rollout.forms import SignalForm, read_form
 from rollout.registry import Options
 
 KIND = "prometheus"  # the key in signals.yaml, and in regions.yaml
@@ -52,7 +51,7 @@ class _Selector(Options):
 Selector = Annotated[_Selector, BeforeValidator(_named)]
 
 
-class PrometheusSignal(Options):
+class PrometheusSignal(SignalForm):
     """How one signal is read: one form for each kind of signal, two for a ratio and for a rate.
 
     ratio: `bad` and `total` counters, or `slower_than` (an edge of its buckets) of a classic `histogram`;
@@ -60,6 +59,8 @@ class PrometheusSignal(Options):
     `restarts`, a counter of restarts, told apart `by` a label; gauge: `value`, `across` its series;
     throughput: `done`, and `arrived` where that is counted.
     """
+
+    forms: ClassVar[Mapping[frozenset[str], SignalKind]] = _FORMS
 
     bad: Selector | None = None
     total: Selector | None = None
@@ -73,27 +74,10 @@ class PrometheusSignal(Options):
     done: Selector | None = None
     arrived: Selector | None = None
 
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        if self._given not in _FORMS:
-            forms = ", or ".join(" and ".join(sorted(form)) for form in _FORMS)
-            raise ValueError(f"says {' and '.join(sorted(self._given)) or 'nothing'}; must say {forms}")
-        return self
-
-    @property
-    def _given(self) -> frozenset[str]:
-        fields = type(self).model_fields
-        return frozenset(name for name in fields if name != "by" and getattr(self, name) is not None)
-
-    @property
-    def kind(self) -> SignalKind:
-        """The kind of signal that this form can be read for."""
-        return _FORMS[self._given]
-
     @property
     def selectors(self) -> dict[str, _Selector]:
         """Every selector by the key it was written under; of a histogram, the selector of its buckets."""
-        found = {name: one for name in self._given if isinstance(one := getattr(self, name), _Selector)}
+        found = {name: one for name in self.given if isinstance(one := getattr(self, name), _Selector)}
         if self.histogram is not None:
             buckets = self.histogram.model_copy(update={"metric": f"{self.histogram.metric}_bucket"})
             found["histogram"] = buckets
@@ -105,19 +89,8 @@ def read_signal(signal: Signal) -> PrometheusSignal | None:
 
     Raises InvalidInput naming the signal and each wrong place.
     """
-    written = signal.sources.get(KIND)
-    if written is None:
-        return None
-    place = f"signals.{signal.name}.{KIND}"
-    said = f"Signal '{signal.name}' cannot be read by '{KIND}'."
-    try:
-        spec = PrometheusSignal.model_validate(written)
-    except ValidationError as error:
-        raise InvalidInput(said, explain(error, PrometheusSignal, place)) from error
-    if spec.kind is not signal.kind:
-        problem = Problem(place, f"is written for a {spec.kind}, but the signal is a {signal.kind}")
-        raise InvalidInput(said, (problem,))
-    if not signal.segment:
+    spec = read_form(signal, KIND, PrometheusSignal)
+    if spec is None or not signal.segment:
         return spec
     chosen = {name: getattr(spec, name) for name in spec.selectors}
     return spec.model_copy(update={name: one.narrowed(signal.segment) for name, one in chosen.items()})

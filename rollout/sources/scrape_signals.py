@@ -7,12 +7,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from rollout.core.errors import InvalidInput, Problem
 from rollout.core.signals import Direction, Signal, SignalKind, series_parts
+from rollout.forms import SignalForm, read_form
 from rollout.registry import Options
 
 KIND = "scrape"  # the key in signals.yaml, and in regions.yaml
@@ -49,13 +50,15 @@ class Selector(Options):
         return {"metric": written} if isinstance(written, str) else written
 
 
-class ScrapeSignal(Options):
+class ScrapeSignal(SignalForm):
     """How one signal is read: one of the forms below; docs/signals.md describes each.
 
     ratio: `bad` or `good`, and `total`; or `slower_than` (seconds, an edge of the buckets) of a `histogram`;
     distribution: a `histogram`; rate: `starts`, the gauge that says when the process started;
     gauge: `value`, `across` instances; throughput: `done`, and `arrived` where somebody counts it.
     """
+
+    forms: ClassVar[Mapping[frozenset[str], SignalKind]] = _FORMS
 
     bad: Selector | None = None
     good: Selector | None = None
@@ -67,22 +70,6 @@ class ScrapeSignal(Options):
     across: Literal["max", "sum", "mean"] | None = None
     done: Selector | None = None
     arrived: Selector | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        if self._given not in _FORMS:
-            forms = ", or ".join(" and ".join(sorted(form)) for form in _FORMS)
-            raise ValueError(f"says {' and '.join(sorted(self._given)) or 'nothing'}; must say {forms}")
-        return self
-
-    @property
-    def _given(self) -> frozenset[str]:
-        return frozenset(name for name in type(self).model_fields if getattr(self, name) is not None)
-
-    @property
-    def kind(self) -> SignalKind:
-        """The kind of signal that this form can be read for."""
-        return _FORMS[self._given]
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -131,17 +118,9 @@ def meaning(signal: Signal) -> Meaning | None:
 
     Raises InvalidInput naming the signal and each wrong place.
     """
-    written = signal.sources.get(KIND)
-    if written is None:
+    spec = read_form(signal, KIND, ScrapeSignal)
+    if spec is None:
         return None
-    place = f"signals.{signal.name}.{KIND}"
-    try:
-        spec = ScrapeSignal.model_validate(written)
-    except ValidationError as error:
-        raise _refusal(signal, place, error) from error
-    if spec.kind is not signal.kind:
-        problem = Problem(place, f"is written for a {spec.kind}, but the signal is a {signal.kind}")
-        raise InvalidInput(f"Signal '{signal.name}' cannot be read by '{KIND}'.", (problem,))
     return Meaning(signal=signal, spec=spec, segment=_segment(signal), key=_key(signal, spec))
 
 

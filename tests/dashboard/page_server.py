@@ -35,7 +35,7 @@ def serve(again: Served | None = None) -> Served:
     if again:
         stage.tail.closed = False
     config = uvicorn.Config(
-        stage.served, log_level="error", lifespan="off", ws="none", timeout_graceful_shutdown=1
+        stage.served, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     ready, secrets = threading.Event(), list[str]()

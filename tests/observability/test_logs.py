@@ -67,10 +67,11 @@ async def test_each_request_is_one_line_with_who_what_and_how_long(world: World,
     assert (third["status"], "actor" in third, "rollout_id" in third) == (404, False, False)
 
 
-def test_handlers_that_uvicorn_had_before_are_taken_away() -> None:
+def test_what_uvicorn_was_set_to_before_is_undone() -> None:
     server = logging.getLogger("uvicorn")
     server.addHandler(logging.NullHandler())
     server.propagate = False
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     written = io.StringIO()
     kept = logging.getLogger().handlers[:]
     configure(written)

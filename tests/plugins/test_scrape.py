@@ -703,7 +703,7 @@ async def test_a_deployer_that_forgot_its_count_is_no_negative_restart(world: Wo
 @pytest.mark.parametrize(
     ("written", "place", "said"),
     [
-        ({"badd": 1}, "signals.errors.scrape.badd", "Extra inputs"),
+        ({"badd": 1}, "signals.errors.scrape.badd", "unknown key 'badd'; did you mean 'bad'?"),
         ({"bad": {"metric": "x"}}, "signals.errors.scrape", "must say bad and total"),
         ({"starts": "x"}, "signals.errors.scrape", "written for a rate, but the signal is a ratio"),
         (
@@ -711,7 +711,7 @@ async def test_a_deployer_that_forgot_its_count_is_no_negative_restart(world: Wo
             "bad.where.a",
             "valid regular expression",
         ),
-        ({"bad": {"metric": "a b"}, "total": {"metric": "x"}}, "signals.errors.scrape.bad.metric", "pattern"),
+        ({"bad": {"metric": "a b"}, "total": {"metric": "x"}}, "signals.errors.scrape.bad.metric", "must be text like"),
         ({"slower_than": -1, "histogram": "h"}, "signals.errors.scrape.slower_than", "greater than 0"),
     ],
 )
