@@ -13,6 +13,9 @@ from rollout.store.backup import back_up, restore, verify
 from tests.store.builders import SERVICE, T0, at, plan, release, rollout, transition
 
 
+DATABASES = ("sqlite",)
+
+
 async def filled(store: SqlStore, count: int = 3) -> None:
     for number in range(count):
         await store.add(rollout(f"ro_{number}"), plan(), transition(1, f"ro_{number}"))
