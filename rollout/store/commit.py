@@ -158,7 +158,7 @@ def _settle_claims(conn: Connection, change: Change) -> None:
         held = conn.execute(_HELD, others).all()
         if not held:
             raise  # claimed since this transaction began: the next try sees by whom
-        raise _busy(others["of_service"], held) from error
+        raise _busy(rollout.release.service, held) from error
     assert claimed == len(change.claim), (
         f"'{rollout.id}' claims a region that it does not have: {change.claim}"
     )

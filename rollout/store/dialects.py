@@ -1,4 +1,4 @@
-"""What differs between the two databases inside a transaction; the rest of the store asks here, and only here.
+"""What differs between the two databases inside a transaction; the rest of the store asks only here.
 
 How a database is opened, and what its errors say, is in sqlite.py and postgres.py.
 """
@@ -20,8 +20,8 @@ _SAMPLES_LOCKS = LOCKS + 1
 class Dialect:
     """`insert` can also replace; bytes are what one row takes on the disk, indexes and gaps included.
 
-    `turn` waits until nobody else numbers events, or samples of the named service, until this transaction
-    ends: readers go on behind the highest number that they saw, so numbers must become visible in their order.
+    `turn` waits until nobody else numbers events, or samples of the named service, and keeps others waiting
+    until this transaction ends: readers go on behind the highest number they saw, so numbers must become visible in order.
     """
 
     insert: Any

@@ -32,11 +32,11 @@ _ASKED, _ASK_S = 100, 0.15  # how often, and each how long, it is asked what bec
 _OURS = (
     "SELECT (SELECT count(*) FROM pg_class c WHERE c.relnamespace = n.oid), obj_description((SELECT c.oid "
     "FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'alembic_version'), 'pg_class') "
-    f"FROM pg_namespace n WHERE n.nspname = '{SCHEMA}'"
+    "FROM pg_namespace n WHERE n.nspname = 'rollout'"
 )
 _OTHER_BYTES = (
     "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c JOIN pg_namespace n "
-    f"ON n.oid = c.relnamespace WHERE n.nspname = '{SCHEMA}' AND c.relkind = 'r' "
+    "ON n.oid = c.relnamespace WHERE n.nspname = 'rollout' AND c.relkind = 'r' "
     "AND c.relname NOT IN ('samples', 'history')"
 )
 _WROTE = "SELECT pg_current_xact_id_if_assigned()::text"

@@ -5,7 +5,9 @@ from typing import Any
 from rollout.core.errors import StoreError
 
 _NOT_SERIAL, _DEADLOCK, _TAKEN, _LOCKED, _READ_ONLY = "40001", "40P01", "23505", "55P03", "25006"
-LOST = frozenset({_READ_ONLY, "25P03", "57P01", "57P02", "57P03", "57P05"})  # the connection is of no more use
+LOST = frozenset(
+    {_READ_ONLY, "25P03", "57P01", "57P02", "57P03", "57P05"}
+)  # the connection is of no more use
 _AGAIN = frozenset({_NOT_SERIAL, _DEADLOCK, _LOCKED, _TAKEN, *LOST})
 
 _SAYS = {

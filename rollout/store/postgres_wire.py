@@ -127,7 +127,7 @@ def _tell(connection: Any, settings: dict[str, str]) -> None:
     """In one go, since each statement is a journey over the network."""
     parts = ", ".join("set_config(%s, %s, false)" for _ in settings)
     cursor = connection.cursor()
-    cursor.execute(f"SELECT {parts}", [part for setting in settings.items() for part in setting])  # noqa: S608
+    cursor.execute(f"SELECT {parts}", [part for setting in settings.items() for part in setting])
     cursor.close()
     connection.autocommit = False
 
@@ -168,7 +168,7 @@ def _wire() -> Any:
     driver = _driver()
 
     class Wire(driver.Connection):  # type: ignore[misc, name-defined]  # the driver has no types
-        """A connection that raises what SQLAlchemy expects: a lost socket, and a broken constraint, by name."""
+        """Raises what SQLAlchemy expects: a lost socket, and a broken constraint, by name."""
 
         def handle_messages(self, context: Any) -> Any:
             try:
@@ -179,5 +179,11 @@ def _wire() -> Any:
                 if code_of(error).startswith("23"):
                     raise driver.IntegrityError(*error.args) from error
                 raise
+
+        def close(self) -> None:
+            try:
+                super().close()
+            except (driver.Error, OSError):  # nobody is there to hear goodbye
+                self._usock.close()
 
     return Wire

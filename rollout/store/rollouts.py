@@ -26,7 +26,8 @@ from rollout.core.model import FINISHED, ActionState, Intent, Phase, RegionRollo
 from rollout.core.plan import Plan
 from rollout.ports import Case, Event
 from rollout.store import mapping, tables
-from rollout.store.writing import add as insert_rows, add_in_turn
+from rollout.store.writing import add as insert_rows
+from rollout.store.writing import add_in_turn
 
 _R = tables.rollouts
 ACTIONS_SEEN = 400  # of a rollout that a decision is given: those still open, then the newest

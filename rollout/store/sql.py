@@ -25,7 +25,7 @@ from rollout.store.commit import commit
 from rollout.store.database import Database
 from rollout.store.engine import open_database
 from rollout.store.migrations import upgrade
-from rollout.store.running import Run
+from rollout.store.running import Run, inline
 from rollout.store.sqlite import BUSY_S
 
 T = TypeVar("T")
@@ -50,13 +50,13 @@ class SqlStore(Store):
     def __init__(self, database: Database, *, run: Run | None = None) -> None:
         self.database = database
         self.wrote: Callable[[], None] = lambda: None  # called after history was written
-        self._own = () if run else database.threads()
-        reading, writing = (run, run) if run else self._own
-        self._runs: dict[Engine, Run] = {database.read: reading, database.write: writing}
+        self._own = None if run else database.threads()
+        reading, writing = self._own or (run, run)
+        self._runs: dict[Engine, Run | None] = {database.read: reading, database.write: writing}
 
     def close(self) -> None:
         """Finish the work under way and close the database."""
-        for threads in self._own:
+        for threads in self._own or ():
             threads.close()
         self.database.close()
 
@@ -81,8 +81,8 @@ class SqlStore(Store):
         return await self._transaction(self.database.write, lambda conn: work(conn, *args, **kwargs))
 
     async def _transaction(self, engine: Engine, work: Callable[[Connection], T]) -> T:
-        """What failed only because of others is tried again, a few times; pauses differ so that all get on."""
-        run, once = self._runs[engine], partial(self.database.run, engine, work)
+        """What failed only because of others is tried again; pauses differ, so that all get on."""
+        run, once = self._runs[engine] or inline, partial(self.database.run, engine, work)
         for pause_s in (*self.database.pauses_s, None):
             try:
                 return await run(once)

@@ -81,9 +81,7 @@ class SqliteDatabase(Database):
             raise self.said(error.orig or error) from error
 
 
-def open_sqlite(
-    url: str, *, busy_s: float = BUSY_S, module: ModuleType | None = None
-) -> SqliteDatabase:
+def open_sqlite(url: str, *, busy_s: float = BUSY_S, module: ModuleType | None = None) -> SqliteDatabase:
     """Open `sqlite:///path`, making the file with mode 0600 when there is none.
 
     Raises StoreError when the URL is of another kind, or the file cannot be used or is not ours.

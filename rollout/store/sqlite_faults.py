@@ -49,4 +49,3 @@ def store_error(path: Path, error: BaseException) -> StoreError:
     if says is None:
         return StoreError(f"The database '{path}' refused the work: {error}.")
     return StoreError(f"The database '{path}' {says} '{path}'. ({error})")
-

@@ -57,9 +57,7 @@ def remembered(store: SqlStore) -> dict[tuple[object, ...], tuple[float, float]]
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", STEPS)
-def test_a_crash_at_any_point_of_forgetting_neither_loses_nor_doubles(
-    place: Place, name: str
-) -> None:
+def test_a_crash_at_any_point_of_forgetting_neither_loses_nor_doubles(place: Place, name: str) -> None:
     keep, now = STEPS[name]
     prepared = place.empty()
     store = open_store(prepared, run=inline)

@@ -12,13 +12,12 @@ from rollout.core.errors import StoreError
 from rollout.core.signals import Sample
 from rollout.store import inline, mapping, open_store, tables
 from rollout.store.engine import open_database
-from rollout.store.sqlite import APPLICATION_ID
 from rollout.store.migrations import _config, upgrade
+from rollout.store.sqlite import APPLICATION_ID
 from rollout.store.tables import metadata
 from rollout.store.writing import add
 from tests.store.builders import T0, rollout
 from tests.store.test_history import HOUR, expected, forget, read, samples, told
-
 
 DATABASES = ("sqlite",)
 
