@@ -21,7 +21,8 @@ class Dialect:
     """`insert` can also replace; bytes are what one row takes on the disk, indexes and gaps included.
 
     `turn` waits until nobody else numbers events, or samples of the named service, and keeps others waiting
-    until this transaction ends: readers go on behind the highest number they saw, so numbers must become visible in order.
+    until this transaction ends: readers go on behind the highest number they saw, so numbers must become
+    visible in their order.
     """
 
     insert: Any

@@ -181,7 +181,8 @@ def _columns(database: Any, schema: str = "rollout") -> dict[str, object]:
         FROM information_schema.columns WHERE table_schema = :schema GROUP BY 1"""
     indexes = """SELECT indexname, replace(replace(indexdef, 'wanted.', ''), 'rollout.', '')
         FROM pg_indexes WHERE schemaname = :schema"""
-    constraints = """SELECT conname, replace(replace(pg_get_constraintdef(oid), 'wanted.', ''), 'rollout.', '')
+    constraints = """SELECT conname,
+        replace(replace(pg_get_constraintdef(oid), 'wanted.', ''), 'rollout.', '')
         FROM pg_constraint WHERE connamespace = CAST(:schema AS regnamespace)"""
     with database.read.begin() as conn:
         found = {}
