@@ -18,9 +18,9 @@ from rollout.store.writing import add_in_turn, put
 _OBSERVED = (Outcome.OBSERVED, Outcome.WOULD_ROLL_BACK)  # of one that never acts
 _R, _REGION = tables.rollouts, tables.regions
 _STORED = (
-    select(_R.c.version, _R.c.transitions, _R.c.wakes, _R.c.next_due_at)
-    .where(_R.c.id == bindparam("rollout_id"))
-    .with_for_update()
+    select(_R.c.version, _R.c.transitions, _R.c.wakes, _R.c.next_due_at).where(
+        _R.c.id == bindparam("rollout_id")
+    )  # no lock: who is late is told so, and waits for nobody
 )
 _UPDATE = update(_R).where(_R.c.id == bindparam("rollout_id"), _R.c.version == bindparam("read_version"))
 _CLAIM = (
