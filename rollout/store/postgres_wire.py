@@ -181,9 +181,8 @@ def _wire() -> Any:
                 raise
 
         def close(self) -> None:
-            try:
+            with contextlib.suppress(driver.Error, OSError):  # nobody is there to hear goodbye
                 super().close()
-            except (driver.Error, OSError):  # nobody is there to hear goodbye
-                self._usock.close()
+            self._usock.close()
 
     return Wire
