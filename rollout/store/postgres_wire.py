@@ -181,8 +181,10 @@ def _wire() -> Any:
                 raise
 
         def close(self) -> None:
-            with contextlib.suppress(driver.Error, OSError):  # nobody is there to hear goodbye
+            sock = self._usock  # which the driver forgets, and does not close where goodbye is not heard
+            with contextlib.suppress(driver.Error, OSError):
                 super().close()
-            self._usock.close()
+            if sock is not None:
+                sock.close()
 
     return Wire
