@@ -47,6 +47,7 @@ compose: ## three regions in containers behind haproxy; needs podman-compose or 
 
 bench: install-dev ## committed decisions a second beside plain transactions
 	$(BIN)/python -m bench.store
+	$(BIN)/python -m bench.store_postgres
 
 bench-judge: install-dev ## the judge beside those of today's tools; ARGS="--quick --seeds 1"
 	$(BIN)/python -m bench.judge $(ARGS)

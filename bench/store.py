@@ -24,7 +24,7 @@ from sqlalchemy import event
 
 from rollout.ports import Change
 from rollout.store import SqlStore, open_store
-from rollout.store.engine import sqlite_module
+from rollout.store.sqlite import sqlite_module
 from rollout.store.tables import metadata
 from tests.store.builders import REGIONS, action, at, evidence, plan, rollout, transition
 
@@ -46,8 +46,7 @@ class Figures:
     rounds: int
     rows_per_decision: float
     bytes_per_decision: float
-    sqlite: str
-    journal: str
+    database: str
 
 
 class Decider:
@@ -116,8 +115,7 @@ def measure(directory: Path, seconds: float) -> Figures:
         rounds=ROUNDS,
         rows_per_decision=statistics.mean(_rows(one) for one in recorded),
         bytes_per_decision=statistics.mean(_bytes(one) for one in recorded),
-        sqlite=store.database.sqlite_version,
-        journal=store.database.journal,
+        database=store.database.about,
     )
 
 
@@ -200,11 +198,10 @@ def _same(ours: Path, theirs: Path) -> None:
 
 def _said(found: Figures) -> str:
     return (
-        f"SQLite {found.sqlite}, journal {found.journal}, synchronous=FULL, "
-        f"{found.rounds} alternating rounds, {found.decisions} decisions\n"
+        f"{found.database}, {found.rounds} alternating rounds, {found.decisions} decisions\n"
         f"one decision         {found.rows_per_decision:.0f} rows, {found.bytes_per_decision:,.0f} bytes\n"
         f"store                {found.decisions_per_s:,.0f} decisions/s\n"
-        f"plain sqlite3 module {found.plain_per_s:,.0f} transactions/s\n"
+        f"plain transactions   {found.plain_per_s:,.0f} transactions/s\n"
         f"ratio                {found.ratio:.3f} (rounds: {found.ratio_low:.3f} to {found.ratio_high:.3f})"
     )
 

@@ -115,7 +115,10 @@ async def controller(settings: Settings) -> AsyncIterator[Controller]:
 
 @contextmanager
 def only_controller(settings: Settings) -> Iterator[None]:
-    """Hold the data directory: SQLite is for one controller. Raises StoreError while another holds it."""
+    """Hold the data directory, which belongs to one process, also where replicas share a PostgreSQL.
+
+    Raises StoreError while another holds it.
+    """
     with (settings.data / "controller.lock").open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -102,7 +102,7 @@ def upgrade_database(session: Session) -> Exit | None:
         raise Failure(str(error), Exit.USAGE, "mend that, then: rollout db upgrade") from error
     store.close()
     session.show(
-        {"database": str(store.database.path), "state": "newest"},
+        {"database": store.database.name, "state": "newest"},
         lambda seen: Text(f"✔ {seen['database']} has the newest schema."),
     )
     return None

@@ -21,7 +21,7 @@ from rollout.core.signals import Signal
 from rollout.http import client
 from rollout.ports import Ask, Clock
 from rollout.registry import SOURCES
-from rollout.store.engine import open_database, prove_writable
+from rollout.store.engine import open_database
 from rollout.store.migrations import versions
 
 SKEW_S = 5.0  # more between two clocks makes samples look old
@@ -189,12 +189,12 @@ def _database(session: Session) -> Check:
         database = open_database(url)
         try:
             present, newest = versions(database)
-            prove_writable(database)
+            database.prove_writable()
         finally:
             database.close()
     except RolloutError as error:
         return Check(name="database", state="fail", message=str(error), fix=_room(url))
-    said = f"{database.path}: schema {present}, SQLite {database.sqlite_version}, journal {database.journal}"
+    said = f"{database.name}: schema {present}, {database.about}"
     if present != newest:
         newer = (present or "") > (newest or "")  # revisions are numbers of four digits
         fix = "install the newer version of this program, which wrote it" if newer else "rollout db upgrade"

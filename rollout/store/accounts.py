@@ -10,25 +10,21 @@ from sqlalchemy import Connection, func, select
 
 from rollout.store import tables
 from rollout.store.blocks import EPOCH, Block
+from rollout.store.dialects import dialect_of
 from rollout.store.mapping import Values
 from rollout.store.writing import increase
 
-# Bytes on the disk, indexes and half-full pages included, rounded up. SQLite: measured with a service of
-# 3 regions, 2 versions and 12 series, 30 and 172 (tests/store/test_bounds.py). PostgreSQL: from the sizes of
-# its tuples and index entries.
-_BLOCK_BYTES = {"sqlite": 40, "postgresql": 128}
-_SAMPLE_BYTES = {"sqlite": 200, "postgresql": 320}
 _D, _M = tables.history_days, tables.history_marks
 
 
 def block_bytes(conn: Connection) -> int:
     """What one block of history takes."""
-    return _BLOCK_BYTES[conn.dialect.name]
+    return dialect_of(conn).block_bytes
 
 
 def sample_bytes(conn: Connection) -> int:
     """What one stored sample takes."""
-    return _SAMPLE_BYTES[conn.dialect.name]
+    return dialect_of(conn).sample_bytes
 
 
 def row(series: int, length_s: int, start: int, block: Block) -> Values:

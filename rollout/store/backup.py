@@ -16,8 +16,8 @@ from typing import Any
 import rollout
 from rollout.core.errors import StoreError
 from rollout.core.model import FINISHED
-from rollout.store.engine import APPLICATION_ID, sqlite_module
-from rollout.store.faults import store_error
+from rollout.store.sqlite import APPLICATION_ID, sqlite_module
+from rollout.store.sqlite_faults import store_error
 
 INFO, FILES = "backup_info", "backup_files"
 _SIDE_FILES = ("-wal", "-shm", "-journal")

@@ -13,14 +13,14 @@ from rollout.core.machine import Trigger
 from rollout.core.model import Outcome, Phase, Rollout
 from rollout.ports import Change
 from rollout.store import actions, mapping, rollouts, services, tables
-from rollout.store.writing import add, put
+from rollout.store.writing import add_in_turn, put
 
 _OBSERVED = (Outcome.OBSERVED, Outcome.WOULD_ROLL_BACK)  # of one that never acts
 _R, _REGION = tables.rollouts, tables.regions
 _STORED = (
-    select(_R.c.version, _R.c.transitions, _R.c.wakes, _R.c.next_due_at)
-    .where(_R.c.id == bindparam("rollout_id"))
-    .with_for_update()
+    select(_R.c.version, _R.c.transitions, _R.c.wakes, _R.c.next_due_at).where(
+        _R.c.id == bindparam("rollout_id")
+    )  # no lock: who is late is told so, and waits for nobody
 )
 _UPDATE = update(_R).where(_R.c.id == bindparam("rollout_id"), _R.c.version == bindparam("read_version"))
 _CLAIM = (
@@ -66,7 +66,6 @@ def commit(conn: Connection, change: Change) -> Rollout:
     )
     at = change.transitions[-1].at if change.transitions else rollout.since
     _write_rollout(conn, new, rollout.version)
-    add(conn, tables.transitions, [_transition(new, t) for t in change.transitions])
     actions.record(conn, change.actions)
     actions.drop(conn, rollout.id, change.drop_actions, at)
     _intents_done(conn, rollout.id, change.intents_done)
@@ -85,6 +84,7 @@ def commit(conn: Connection, change: Change) -> Rollout:
         t.trigger == Trigger.ALL_PASSED for t in change.transitions
     ):
         services.go_on(conn, rollout)
+    add_in_turn(conn, tables.transitions, [_transition(new, t) for t in change.transitions])
     return new
 
 
@@ -155,17 +155,17 @@ def _settle_claims(conn: Connection, change: Change) -> None:
         with conn.begin_nested():
             claimed = conn.execute(_CLAIM, who).rowcount
     except IntegrityError as error:
-        raise _busy(conn, others) from error
+        held = conn.execute(_HELD, others).all()
+        if not held:
+            raise  # claimed since this transaction began: the next try sees by whom
+        raise _busy(rollout.release.service, held) from error
     assert claimed == len(change.claim), (
         f"'{rollout.id}' claims a region that it does not have: {change.claim}"
     )
 
 
-def _busy(conn: Connection, others: dict[str, Any]) -> Conflict:
-    held = "; ".join(
-        f"{row.region} is held by rollout '{row.rollout_id}'" for row in conn.execute(_HELD, others)
-    )
+def _busy(service: str, rows: Sequence[Row[Any, Any]]) -> Conflict:
+    held = "; ".join(f"{row.region} is held by rollout '{row.rollout_id}'" for row in rows)
     return Conflict(
-        f"Service '{others['of_service']}': {held}. Wait until that rollout has ended, or roll it back.",
-        "region-busy",
+        f"Service '{service}': {held}. Wait until that rollout has ended, or roll it back.", "region-busy"
     )

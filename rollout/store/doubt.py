@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, inspect, select, text
 from rollout.core.model import Doubt, ServiceRegion
 from rollout.store import mapping, tables
 from rollout.store.backup import FILES, INFO
+from rollout.store.dialects import dialect_of
 from rollout.store.writing import put
 
 _SR = tables.service_regions
@@ -29,7 +30,7 @@ def distrust_if_old(conn: Connection, now: datetime, known: int) -> str:
     if why:
         pairs = [mapping.SERVICE_REGION.noun(row) for row in conn.execute(select(_SR))]
         _save(conn, [_doubted(pair, now, why) for pair in pairs])
-        for name in (INFO, FILES):
+        for name in (INFO, FILES) if dialect_of(conn).has_backups else ():
             conn.execute(text(f"DROP TABLE IF EXISTS {name}"))
     return why
 
@@ -50,7 +51,7 @@ def settle(conn: Connection, service: str, region: str, doubt: Doubt | None) -> 
 
 
 def _why(conn: Connection, known: int) -> str:
-    if inspect(conn).has_table(INFO):
+    if dialect_of(conn).has_backups and inspect(conn).has_table(INFO):
         taken = json.loads(conn.execute(_INFO).scalar_one())["taken_at"]
         return f"the database was put back from the backup of {taken}"
     newest = conn.execute(_NEWEST).scalar_one() or 0

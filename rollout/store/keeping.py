@@ -1,15 +1,15 @@
 """What is kept: one bounded step of making history, deleting, thinning, and staying within the bounds."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
 from sqlalchemy import Connection
 
 from rollout.ports import Keep
 from rollout.store import accounts, aging, requests, settling, thinning
-from rollout.store.disk import Room, room
+from rollout.store.disk import Room
 
 log = structlog.get_logger(__name__)
 
@@ -17,7 +17,7 @@ BATCH = 5000  # rows of one step, so that no transaction is long
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
-def step(conn: Connection, path: Path, now: datetime, keep: Keep) -> bool:
+def step(conn: Connection, room: Callable[[Connection, int], Room], now: datetime, keep: Keep) -> bool:
     """Do one step. Returns whether more is to do at once."""
     before = now - timedelta(seconds=keep.raw_s)
     left = BATCH
@@ -33,7 +33,7 @@ def step(conn: Connection, path: Path, now: datetime, keep: Keep) -> bool:
     ):
         if left > 0:
             left -= piece(left)
-    return left <= 0 or _relieve(conn, room(conn, path, keep.database_bytes), left)
+    return left <= 0 or _relieve(conn, room(conn, keep.database_bytes), left)
 
 
 def _large_samples(conn: Connection, keep: Keep, limit: int) -> int:

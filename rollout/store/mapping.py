@@ -52,7 +52,10 @@ class Mapped(Generic[N]):
 
 
 def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, Enum) else value
+    """NUL, which text from outside may hold, is a character that PostgreSQL does not store."""
+    if isinstance(value, Enum):
+        return value.value
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
 ROLLOUT = Mapped(Rollout, tables.rollouts, apart=("regions",))

@@ -9,7 +9,7 @@ from rollout.core.model import ServiceRegion
 from rollout.core.signals import Sample
 from rollout.ports import Observed
 from rollout.store import accounts, mapping, services, tables
-from rollout.store.writing import add, put
+from rollout.store.writing import add_in_turn, put
 
 _O, _S = tables.observed, tables.samples
 
@@ -25,13 +25,14 @@ def save(
 ) -> None:
     """Store the cursor, the samples and, when it was read back at `collected_at`, what runs."""
     put(conn, _O, [mapping.OBSERVED.row(seen)])
-    add(conn, _S, [mapping.SAMPLE.row(sample, service=seen.service) for sample in samples])
     accounts.count_samples(conn, seen.service, [sample.region for sample in samples])
     if running is not None:
         pair = ServiceRegion(
             service=seen.service, region=seen.region, running=running, running_at=seen.collected_at
         )
         services.see_running(conn, pair)
+    rows = [mapping.SAMPLE.row(sample, service=seen.service) for sample in samples]
+    add_in_turn(conn, _S, rows, seen.service)
 
 
 def samples(

@@ -27,6 +27,7 @@ from rollout.core.plan import Plan
 from rollout.ports import Case, Event
 from rollout.store import mapping, tables
 from rollout.store.writing import add as insert_rows
+from rollout.store.writing import add_in_turn
 
 _R = tables.rollouts
 ACTIONS_SEEN = 400  # of a rollout that a decision is given: those still open, then the newest
@@ -183,9 +184,9 @@ def add(
     insert_rows(conn, _R, [mapping.rollout_row(rollout) | {"transitions": 1}])
     insert_rows(conn, tables.plans, [mapping.PLAN.row(plan, rollout_id=rollout.id)])
     insert_rows(conn, tables.regions, mapping.region_rows(rollout))
-    insert_rows(conn, tables.transitions, [mapping.transition_row(rollout.release.service, transition)])
     for intent in intents:
         ask(conn, intent)
+    add_in_turn(conn, tables.transitions, [mapping.transition_row(rollout.release.service, transition)])
 
 
 def ask(conn: Connection, intent: Intent) -> None:

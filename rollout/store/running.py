@@ -16,18 +16,18 @@ class Run(Protocol):
         ...
 
 
-class OneThread:
-    """Runs work in a single thread of its own, in the order of asking: SQLite has one writer anyway."""
+class Threads:
+    """Runs work in a few threads of its own, begun in the order of asking."""
 
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+    def __init__(self, count: int) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=count, thread_name_prefix="store")
 
     async def __call__(self, work: Callable[[], T], /) -> T:
         """Wait for `work` without stopping the loop."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     def close(self) -> None:
-        """Finish what was asked for and end the thread."""
+        """Finish what was asked for and end the threads."""
         self._executor.shutdown()
 
 

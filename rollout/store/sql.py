@@ -5,6 +5,7 @@ access.py); here are only transactions, patience with locks, and errors made our
 """
 
 import asyncio
+import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -21,10 +22,11 @@ from rollout.once import Answer, Claim, Kept, current_claim
 from rollout.ports import Case, Change, Event, Keep, Observed, Store, Token
 from rollout.store import access, actions, doubt, history, keeping, readings, requests, rollouts, services
 from rollout.store.commit import commit
-from rollout.store.engine import BUSY_S, Database, open_database
-from rollout.store.faults import explained, is_busy
+from rollout.store.database import Database
+from rollout.store.engine import open_database
 from rollout.store.migrations import upgrade
-from rollout.store.running import OneThread, Run
+from rollout.store.running import Run, inline
+from rollout.store.sqlite import BUSY_S
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -45,18 +47,17 @@ def open_store(url: str, *, run: Run | None = None, busy_s: float = BUSY_S) -> "
 class SqlStore(Store):
     """The Store of one database. `run` says where the work is done: a thread of its own unless told."""
 
-    pauses_s = (0.05, 0.1, 0.2)  # between tries while another process holds the lock
-
     def __init__(self, database: Database, *, run: Run | None = None) -> None:
         self.database = database
         self.wrote: Callable[[], None] = lambda: None  # called after history was written
-        self._own_thread = OneThread() if run is None else None
-        self._run: Run = run or self._own_thread  # type: ignore[assignment]  # one of the two is set
+        self._own = None if run else database.threads()
+        reading, writing = self._own or (run, run)
+        self._runs: dict[Engine, Run | None] = {database.read: reading, database.write: writing}
 
     def close(self) -> None:
         """Finish the work under way and close the database."""
-        if self._own_thread is not None:
-            self._own_thread.close()
+        for threads in self._own or ():
+            threads.close()
         self.database.close()
 
     async def _read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -80,18 +81,16 @@ class SqlStore(Store):
         return await self._transaction(self.database.write, lambda conn: work(conn, *args, **kwargs))
 
     async def _transaction(self, engine: Engine, work: Callable[[Connection], T]) -> T:
-        """SQLite's own waiting is not fair, so a lock that was not given is asked for again, a few times."""
-        for pause_s in self.pauses_s:
+        """What failed only because of others is tried again; pauses differ, so that all get on."""
+        run, once = self._runs[engine] or inline, partial(self.database.run, engine, work)
+        for pause_s in (*self.database.pauses_s, None):
             try:
-                return await self._run(partial(_once, engine, work))
+                return await run(once)
             except DBAPIError as error:
-                if not is_busy(error):
-                    raise explained(self.database.path, error) from error
-            await asyncio.sleep(pause_s)
-        try:
-            return await self._run(partial(_once, engine, work))
-        except DBAPIError as error:
-            raise explained(self.database.path, error) from error
+                if pause_s is None or not self.database.again(error):
+                    raise self.database.explained(error) from error
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
+        raise AssertionError("the last try returns or raises")
 
     # ------------------------------------------------------------------ rollouts
 
@@ -241,7 +240,7 @@ class SqlStore(Store):
 
     async def forget(self, now: datetime, keep: Keep) -> bool:
         """One bounded step of making history and deleting what is too much. True: more is to do."""
-        return await self._write(keeping.step, self.database.path, now, keep)
+        return await self._write(keeping.step, self.database.room, now, keep)
 
     # ------------------------------------------------------------------ services
 
@@ -311,8 +310,3 @@ class SqlStore(Store):
     async def end_session(self, session_hash: str) -> None:
         """Sign out; ending what is not there is fine."""
         await self._write(access.end_session, session_hash)
-
-
-def _once(engine: Engine, work: Callable[[Connection], T]) -> T:
-    with engine.begin() as conn:
-        return work(conn)

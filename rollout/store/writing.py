@@ -5,11 +5,9 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Table, insert
-from sqlalchemy.dialects import postgresql, sqlite
 
+from rollout.store.dialects import Dialect, dialect_of
 from rollout.store.mapping import Values
-
-_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def add(conn: Connection, table: Table, rows: Sequence[Values]) -> None:
@@ -18,21 +16,31 @@ def add(conn: Connection, table: Table, rows: Sequence[Values]) -> None:
         conn.execute(insert(table), list(rows))
 
 
+def add_in_turn(conn: Connection, table: Table, rows: Sequence[Values], service: str = "") -> None:
+    """Insert events, or samples of a service: readers see their numbers in order.
+
+    It comes last in a transaction, which then waits for nothing more while others wait for it.
+    """
+    if rows:
+        dialect_of(conn).turn(conn, service)
+        add(conn, table, rows)
+
+
 def add_missing(conn: Connection, table: Table, row: Values) -> None:
     """Insert a row unless there is one with its primary key."""
-    statement = _INSERTS[conn.dialect.name](table).on_conflict_do_nothing()
+    statement = dialect_of(conn).insert(table).on_conflict_do_nothing()
     conn.execute(statement, [row])
 
 
 def put(conn: Connection, table: Table, rows: Sequence[Values]) -> None:
     """Insert rows, or replace the named columns of those that exist."""
     if rows:
-        conn.execute(_upsert(table, conn.dialect.name, tuple(rows[0])), list(rows))
+        conn.execute(_upsert(table, dialect_of(conn), tuple(rows[0])), list(rows))
 
 
 @lru_cache(maxsize=64)  # one entry per table and set of columns
-def _upsert(table: Table, dialect: str, columns: tuple[str, ...]) -> Any:
-    statement = _INSERTS[dialect](table)
+def _upsert(table: Table, dialect: Dialect, columns: tuple[str, ...]) -> Any:
+    statement = dialect.insert(table)
     keys = [column.name for column in table.primary_key]
     new = {name: statement.excluded[name] for name in columns if name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=new)
@@ -41,7 +49,7 @@ def _upsert(table: Table, dialect: str, columns: tuple[str, ...]) -> Any:
 def increase(conn: Connection, table: Table, rows: Sequence[Values], column: str) -> None:
     """Insert rows, or add the numbers in `column` to those that exist."""
     if rows:
-        statement = _INSERTS[conn.dialect.name](table)
+        statement = dialect_of(conn).insert(table)
         more = table.c[column] + statement.excluded[column]
         keys = [key.name for key in table.primary_key]
         conn.execute(statement.on_conflict_do_update(index_elements=keys, set_={column: more}), list(rows))

@@ -12,8 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rollout.cli import doctor
-from rollout.store.engine import Database, prove_writable
+from rollout.store.sqlite import SqliteDatabase
 from rollout.testing import ManualClock
 from tests.cli.conftest import Ran, StandIn, problem
 from tests.cli.views import service
@@ -158,14 +157,16 @@ def test_a_disk_without_room_is_a_failed_database(
 ) -> None:
     assert run("db", "upgrade").code == 0
 
-    def full(database: Database) -> None:
+    prove = SqliteDatabase.prove_writable
+
+    def full(database: SqliteDatabase) -> None:
         with database.write.connect() as conn:
             (pages,) = conn.exec_driver_sql("PRAGMA page_count").one()
             conn.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-        prove_writable(database)
+        prove(database)
 
     usage = shutil.disk_usage(tmp_path)._replace(free=4096)
-    monkeypatch.setattr(doctor, "prove_writable", full)
+    monkeypatch.setattr(SqliteDatabase, "prove_writable", full)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
     check = checks(run)["database"]
     assert check["state"] == "fail"

@@ -711,7 +711,11 @@ async def test_a_deployer_that_forgot_its_count_is_no_negative_restart(world: Wo
             "bad.where.a",
             "valid regular expression",
         ),
-        ({"bad": {"metric": "a b"}, "total": {"metric": "x"}}, "signals.errors.scrape.bad.metric", "must be text like"),
+        (
+            {"bad": {"metric": "a b"}, "total": {"metric": "x"}},
+            "signals.errors.scrape.bad.metric",
+            "must be text like",
+        ),
         ({"slower_than": -1, "histogram": "h"}, "signals.errors.scrape.slower_than", "greater than 0"),
     ],
 )

@@ -237,12 +237,14 @@ def with_policies(world: World, *policies: Mapping[str, object]) -> None:
     world.configuration = replace(world.configuration, policies=more.policies)
 
 
-def new_store(directory: Path) -> SqlStore:
-    """A real store on a fresh SQLite file, every call of which can be interleaved.
+def new_store(directory: Path, url: str = "") -> SqlStore:
+    """A real store on a fresh SQLite file, or on `url`, every call of which can be interleaved.
 
     It does not wait for the disk: a power cut is not what these tests are about.
     """
-    store = open_store(f"sqlite:///{directory / 'rollout.db'}", run=inline)
+    store = open_store(url or f"sqlite:///{directory / 'rollout.db'}", run=inline)
+    if url:
+        return store
     for engine in (store.database.read, store.database.write):
         event.listen(engine, "connect", _hurry)
         engine.dispose()  # the connections that the migrations left

@@ -1,15 +1,34 @@
-import shutil
+"""The tests of the store run on both databases, unless a module names some in DATABASES."""
+
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rollout.store import SqlStore, inline, open_store
+from tests.store import postgres_lab
+from tests.store.places import Place, PostgresPlace, SqlitePlace, postgres_template
+from tests.store.postgres_lab import Server
+
+BOTH = ("sqlite", "postgresql")
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'rollout.db'}"
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test that needs a place runs once on every database of its module."""
+    if "place" in metafunc.fixturenames:
+        metafunc.parametrize("place", getattr(metafunc.module, "DATABASES", BOTH), indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    with postgres_lab.server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: Server) -> str:
+    """The name of a database of PostgreSQL to be copied."""
+    return postgres_template(postgres)
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +40,26 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(url: str, tmp_path: Path, empty: Path) -> Iterator[SqlStore]:
-    """A store on a file of its own that works in place, so that a test can interleave every call."""
-    shutil.copyfile(empty, tmp_path / "rollout.db")
-    opened = open_store(url, run=inline)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Where the databases of this test are."""
+    found: Place
+    if request.param == "sqlite":
+        found = SqlitePlace(tmp_path, request.getfixturevalue("empty"))
+    else:
+        found = PostgresPlace(request.getfixturevalue("postgres"), request.getfixturevalue("migrated"))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def url(place: Place) -> str:
+    """A database with nothing in it."""
+    return place.new()
+
+
+@pytest.fixture
+def store(place: Place) -> Iterator[SqlStore]:
+    """A store on a database of its own that works in place, so that a test can interleave every call."""
+    opened = open_store(place.empty(), run=inline)
     yield opened
     opened.close()

@@ -12,6 +12,8 @@ from rollout.store import SqlStore, inline, open_store
 from rollout.store.backup import back_up, restore, verify
 from tests.store.builders import SERVICE, T0, at, plan, release, rollout, transition
 
+DATABASES = ("sqlite",)
+
 
 async def filled(store: SqlStore, count: int = 3) -> None:
     for number in range(count):

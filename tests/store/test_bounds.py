@@ -6,11 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 import structlog
+from sqlalchemy import text
 
 from rollout.core.signals import Sample
 from rollout.ports import Keep
-from rollout.store import SqlStore, accounts, disk
+from rollout.store import SqlStore, accounts, disk, inline, open_store
 from tests.store.builders import SERVICE, T0
+from tests.store.places import Place
 from tests.store.test_history import HOUR, KEEP, expected, forget, read, samples, save, told
 
 BEGIN = T0.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -39,9 +41,30 @@ def realistic(end: datetime) -> list[Sample]:
     ]
 
 
+def file_of(place: Place) -> SqlStore:
+    """A store on a file, since what it is about is files."""
+    if place.kind != "sqlite":
+        pytest.skip("this is about a file of SQLite")
+    return open_store(place.empty(), run=inline)
+
+
+def bytes_of(store: SqlStore) -> tuple[int, int]:
+    """What the bounds count a block and a sample as."""
+    with store.database.read.begin() as conn:
+        return accounts.block_bytes(conn), accounts.sample_bytes(conn)
+
+
+def taken(store: SqlStore, table: str) -> int:
+    """The bytes of a table with its indexes, as the database itself has them."""
+    with store.database.read.begin() as conn:
+        if conn.dialect.name == "postgresql":
+            return int(conn.scalar(text(f"SELECT pg_total_relation_size('{table}')")) or 0)
+    raise AssertionError("SQLite does not say it of a table")
+
+
 def used(store: SqlStore) -> int:
     with store.database.read.begin() as conn:
-        return disk.room(conn, store.database.path, 1).used
+        return store.database.room(conn, 1).used
 
 
 def rows(store: SqlStore, table: str) -> int:
@@ -53,8 +76,8 @@ def lengths(store: SqlStore, service: str = SERVICE) -> dict[int, set[int]]:
     """Which lengths of blocks a service has, by day since BEGIN, as the accounts say."""
     found: dict[int, set[int]] = {}
     with store.database.read.begin() as conn:
-        query = "SELECT day, length_s FROM history_days WHERE blocks > 0 AND service = ?"
-        for day, length_s in conn.exec_driver_sql(query, (service,)):
+        query = "SELECT day, length_s FROM history_days WHERE blocks > 0 AND service = :service"
+        for day, length_s in conn.execute(text(query), {"service": service}):
             found.setdefault(day - int(BEGIN.timestamp()) // 86400, set()).add(length_s)
     return found
 
@@ -65,9 +88,12 @@ def blocks_of_day(store: SqlStore, day: int) -> int:
     with store.database.read.begin() as conn:
         query = (
             "SELECT count(*) FROM history h JOIN series s ON s.id = h.series "
-            "WHERE s.service = ? AND start >= ?"
+            "WHERE s.service = :service AND start >= :at"
         )
-        counts = [conn.exec_driver_sql(query, (SERVICE, at)).scalar_one() for at in (begin, begin + 86400)]
+        counts = [
+            conn.execute(text(query), {"service": SERVICE, "at": at}).scalar_one()
+            for at in (begin, begin + 86400)
+        ]
     return int(counts[0] - counts[1])
 
 
@@ -110,18 +136,20 @@ async def spread(store: SqlStore, days: int, service: str = SERVICE, each: int =
 
 async def test_rows_take_the_bytes_that_the_bounds_count_with(store: SqlStore) -> None:
     empty = used(store)
-    await live(store, BEGIN, BEGIN + 3 * HOUR)
-    full = used(store)
-    with store.database.write.begin() as conn:
-        a_block, a_sample = accounts.block_bytes(conn), accounts.sample_bytes(conn)
-        blocks = int(conn.exec_driver_sql("SELECT count(*) FROM history").scalar_one())
-        stored = int(conn.exec_driver_sql("SELECT count(*) FROM samples").scalar_one())
-        conn.exec_driver_sql("DELETE FROM history")
-    block, sample = (full - used(store)) / blocks, (used(store) - empty) / stored
+    await live(store, BEGIN, BEGIN + 2 * HOUR)
+    a_block, a_sample = bytes_of(store)
+    blocks, stored = rows(store, "history"), rows(store, "samples")
+    if store.database.write.dialect.name == "postgresql":
+        block, sample = taken(store, "history") / blocks, taken(store, "samples") / stored
+    else:
+        full = used(store)
+        with store.database.write.begin() as conn:
+            conn.exec_driver_sql("DELETE FROM history")
+        block, sample = (full - used(store)) / blocks, (used(store) - empty) / stored
     assert 0.6 * a_block < block <= a_block
     assert 0.6 * a_sample < sample <= a_sample
-    assert blocks == 2 * 60 * 72
-    assert 1440 * 72 * a_block < KEEP.day_bytes, "the default holds a realistic day in blocks of 60 s"
+    assert blocks == 60 * 72
+    assert KEEP.day_bytes > 1440 * 72 * 40, "the default holds a realistic day of SQLite in blocks of 60 s"
     assert 8640 * 72 * a_sample < KEEP.raw_bytes, "and its samples as they came"
 
 
@@ -131,9 +159,10 @@ async def test_a_day_that_is_too_large_is_thinned_and_its_sums_stay(store: SqlSt
     large = [replace(s, signal=f"latency{{le={n}}}") for s in large for n in (1, 2)]
     await save(store, large)
     await save(store, samples(BEGIN + DAY, 48, every_s=1800.0), "another")
-    await forget(store, BEGIN + 3 * DAY + HOUR, replace(KEEP, day_bytes=100_000))
+    day_bytes = 2500 * bytes_of(store)[0]
+    await forget(store, BEGIN + 3 * DAY + HOUR, replace(KEEP, day_bytes=day_bytes))
     assert lengths(store) == {0: {60}, 1: {60, 600}, 2: {60}}, "it is thinned until it fits"
-    assert blocks_of_day(store, 1) * 40 <= 100_000
+    assert blocks_of_day(store, 1) * bytes_of(store)[0] <= day_bytes
     assert lengths(store, "another") == {1: {60}}
     given = await read(store, BEGIN + DAY, BEGIN + 2 * DAY, block_s=600.0)
     same_day = [s for s in found if BEGIN + DAY < s.time <= BEGIN + 2 * DAY]
@@ -146,9 +175,9 @@ async def test_a_day_may_be_thinned_while_it_fills(store: SqlStore) -> None:
     for part in range(0, len(found), 736):  # 92 intervals, in the middle of a block of 10 minutes
         some = found[part : part + 736]
         await save(store, some)
-        await forget(store, some[-1].time + HOUR, replace(KEEP, day_bytes=8_000))
+        await forget(store, some[-1].time + HOUR, replace(KEEP, day_bytes=200 * bytes_of(store)[0]))
         check_accounts(store)
-    await forget(store, BEGIN + DAY, replace(KEEP, day_bytes=8_000))
+    await forget(store, BEGIN + DAY, replace(KEEP, day_bytes=200 * bytes_of(store)[0]))
     assert lengths(store) == {0: {3600}}
     given = await read(store, BEGIN, BEGIN + DAY, block_s=3600.0)
     counts = {key: both for key, both in expected(found, 3600).items() if key[3] != "queue"}
@@ -161,7 +190,7 @@ async def test_a_service_that_is_too_large_in_all_loses_its_oldest_days_and_no_o
     await spread(store, 4, each=24)
     await spread(store, 4, "another", each=1)
     blocks = 24 * 8  # a day, and longer blocks would not be fewer
-    keep = replace(KEEP, days=4, day_bytes=40 * blocks * 3 // 5)
+    keep = replace(KEEP, days=4, day_bytes=bytes_of(store)[0] * blocks * 3 // 5)
     await forget(store, BEGIN + 4 * DAY + 2 * HOUR, keep)
     assert sorted(lengths(store)) == [2, 3]
     assert sorted(lengths(store, "another")) == [0, 1, 2, 3]
@@ -173,13 +202,13 @@ async def test_samples_of_a_service_that_has_too_many_go_early_and_stay_in_histo
     await save(store, found)
     await save(store, samples(BEGIN, 60), "another")
     now = BEGIN + timedelta(seconds=6000 + 1800)
-    await forget(store, now, replace(KEEP, raw_bytes=1000 * 200))
+    await forget(store, now, replace(KEEP, raw_bytes=1000 * bytes_of(store)[1]))
     left = await store.samples(SERVICE, ["R3", "R1"])
     assert len(left) == 8 * 180, (
         "what has not settled is never deleted, so the bound of 1000 rows is not held"
     )
     assert rows(store, "samples") == len(left) + 480
-    await forget(store, now + HOUR, replace(KEEP, raw_bytes=1000 * 200))
+    await forget(store, now + HOUR, replace(KEEP, raw_bytes=1000 * bytes_of(store)[1]))
     assert len(await store.samples(SERVICE, ["R3", "R1"])) in range(960, 1001)
     given = await read(store, BEGIN, BEGIN + timedelta(seconds=6000))
     assert told(given) == expected(found, 60)
@@ -196,8 +225,9 @@ async def test_a_database_that_is_too_large_frees_the_largest_service_first(stor
     assert await store.forget(now, replace(keep, database_bytes=before - 1)), (
         "it did something, and asks for more"
     )
-    await forget(store, now, replace(keep, database_bytes=before - 200_000))
-    assert used(store) <= before - 200_000
+    less = 5000 * bytes_of(store)[0]
+    await forget(store, now, replace(keep, database_bytes=before - less))
+    assert used(store) <= before - less
     assert 0 not in lengths(store)
     assert 5 in lengths(store)
     assert lengths(store, "another") == small
@@ -214,21 +244,25 @@ async def test_a_bound_that_cannot_be_held_is_said_and_ends(store: SqlStore) -> 
     assert not await store.forget(BEGIN + 3 * DAY, replace(KEEP, database_bytes=10))
 
 
-async def test_the_disk_bounds_the_database_too(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_disk_bounds_the_database_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = file_of(place)
     await spread(store, 6, each=200)
     path, size = store.database.path, used(store)  # nothing was deleted, so that is the whole file
     for free, allowed in ((10**12, 10**9), (0, 0.9 * size), (size, 1.8 * size)):
         monkeypatch.setattr(disk.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         with store.database.read.begin() as conn:
             assert disk.room(conn, path, 10**9).allowed == pytest.approx(allowed, rel=0.05)
+    store.close()
 
 
-async def test_pages_that_were_freed_are_used_again(store: SqlStore) -> None:
+async def test_pages_that_were_freed_are_used_again(place: Place) -> None:
     """The file does not shrink, and does not grow either."""
+    store = file_of(place)
     await live(store, BEGIN, BEGIN + 2 * HOUR, replace(KEEP, raw_s=3600))
     size = store.database.path.stat().st_size
     await live(store, BEGIN + 2 * HOUR, BEGIN + 4 * HOUR, replace(KEEP, raw_s=3600))
     assert store.database.path.stat().st_size < 1.25 * size
+    store.close()
 
 
 async def test_no_step_is_long(store: SqlStore) -> None:

@@ -13,14 +13,15 @@ from sqlalchemy import event
 
 from rollout.core.errors import StoreError
 from rollout.ports import Change, Store
-from rollout.store import OneThread, SqlStore, inline, open_store
-from rollout.store.engine import FIXED, Database, open_database, sqlite_module
+from rollout.store import SqlStore, Threads, inline, open_store
+from rollout.store.sqlite import FIXED, SqliteDatabase, open_sqlite, sqlite_module
 from tests.store.builders import plan, rollout, transition
 
+DATABASES = ("sqlite",)
 T = TypeVar("T")
 
 
-def pragmas(database: Database) -> dict[str, object]:
+def pragmas(database: SqliteDatabase) -> dict[str, object]:
     names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "application_id")
     with database.write.begin() as conn:
         return {name: conn.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
@@ -58,7 +59,7 @@ def test_a_new_enough_sqlite_uses_wal_and_survives_a_power_cut(url: str) -> None
 
 def test_an_sqlite_with_the_wal_reset_bug_uses_the_rollback_journal(url: str) -> None:
     with structlog.testing.capture_logs() as logged:
-        database = open_database(url, module=module_like((3, 51, 2)))
+        database = open_sqlite(url, module=module_like((3, 51, 2)))
     assert database.journal == pragmas(database)["journal_mode"] == "delete"
     database.close()
     assert any("rollback journal" in line["event"] for line in logged)
@@ -77,7 +78,7 @@ def test_without_a_newer_module_the_standard_one_is_used(monkeypatch: pytest.Mon
 
 def test_a_missing_directory_is_made_and_the_file_is_private(tmp_path: Path) -> None:
     path = tmp_path / "var" / "deep" / "rollout.db"
-    open_database(f"sqlite:///{path}").close()
+    open_sqlite(f"sqlite:///{path}").close()
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -94,13 +95,13 @@ def test_rights_of_others_are_taken_away_from_our_file(url: str, tmp_path: Path)
 )
 def test_an_url_of_another_kind_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(StoreError, match="sqlite:///") as refused:
-        open_database(url)
+        open_sqlite(url)
     assert "secret" not in str(refused.value)
 
 
 def test_a_directory_is_not_a_database(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=str(tmp_path)):
-        open_database(f"sqlite:///{tmp_path}")
+        open_sqlite(f"sqlite:///{tmp_path}")
 
 
 def test_a_file_that_is_no_database_is_refused_and_not_touched(url: str, tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ async def test_a_lock_that_is_never_given_is_an_error_after_a_bounded_number_of_
     holder, waiter = open_store(url, run=inline), open_store(url, run=counted, busy_s=0.01)
     with holder.database.write.begin(), pytest.raises(StoreError, match="locked by another process"):
         await waiter.add(rollout(), plan(), transition(1))
-    assert len(tries) == len(SqlStore.pauses_s) + 1
+    assert len(tries) == len(waiter.database.pauses_s) + 1
     await waiter.add(rollout(), plan(), transition(1))
     holder.close()
     waiter.close()
@@ -230,7 +231,7 @@ async def test_the_thread_of_its_own_does_the_work_in_order(url: str) -> None:
 
 
 async def test_work_outside_the_loop_raises_what_it_raises() -> None:
-    thread = OneThread()
+    thread = Threads(1)
 
     def fail() -> None:
         raise ValueError("no")

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from sqlalchemy import event
@@ -14,6 +13,7 @@ from rollout.once import Answer, Claim, under
 from rollout.ports import Keep
 from rollout.store import SqlStore, inline, open_store
 from tests.store.builders import T0, at, intent, plan, rollout, token, transition
+from tests.store.places import Place
 
 CLAIM = Claim(scope="to_1", key="deploy-7", fingerprint="abc", owner="first", at=T0)
 SECOND = replace(CLAIM, owner="second", at=at(1))
@@ -152,13 +152,15 @@ async def test_requests_are_forgotten_after_their_time_in_bounded_steps(
     assert (await store.reserve(replace(SECOND, key="key-0"))).owner == "second"
 
 
-async def test_two_processes_on_one_file_share_the_keys(store: SqlStore, url: str) -> None:
-    other = open_store(url, run=inline)
+async def test_two_processes_on_one_database_share_the_keys(place: Place) -> None:
+    url = place.empty()
+    store, other = open_store(url, run=inline), open_store(url, run=inline)
     await store.reserve(CLAIM)
     assert (await other.reserve(SECOND)).owner == "first"
     await start(store)
     await store.keep_answer(CLAIM, ANSWER)
     assert (await other.reserve(SECOND)).answer == ANSWER
+    store.close()
     other.close()
 
 
@@ -207,13 +209,13 @@ def start_and_die(url: str, point: int) -> int:
 
 
 @pytest.mark.real
-def test_a_kill_at_any_statement_leaves_the_effect_with_its_mark_or_neither(url: str, tmp_path: Path) -> None:
+def test_a_kill_at_any_statement_leaves_the_effect_with_its_mark_or_neither(place: Place) -> None:
     ended, effects, point = -signal.SIGKILL, [], 0
     while ended == -signal.SIGKILL:
-        place = f"{url}.{point}"
-        open_store(place, run=inline).close()
-        ended = start_and_die(place, point)
-        with_effect = asyncio.run(_found(place))
+        url = place.empty()
+        ended = start_and_die(url, point)
+        place.settle(url)
+        with_effect = asyncio.run(_found(url))
         effects.append(with_effect)
         point += 1
     assert effects[0] is False

@@ -11,12 +11,15 @@ from sqlalchemy import create_engine
 from rollout.core.errors import StoreError
 from rollout.core.signals import Sample
 from rollout.store import inline, mapping, open_store, tables
-from rollout.store.engine import APPLICATION_ID, open_database
+from rollout.store.engine import open_database
 from rollout.store.migrations import _config, upgrade, versions
+from rollout.store.sqlite import APPLICATION_ID
 from rollout.store.tables import metadata
 from rollout.store.writing import add
 from tests.store.builders import T0, rollout
 from tests.store.test_history import HOUR, expected, forget, read, samples, told
+
+DATABASES = ("sqlite",)
 
 
 def schema(path: Path) -> dict[str, str]:
@@ -188,7 +191,7 @@ def test_a_store_is_closed_when_it_cannot_be_upgraded(url: str, monkeypatch: pyt
 
     closed = []
     monkeypatch.setattr("rollout.store.sql.upgrade", refuse)
-    monkeypatch.setattr("rollout.store.engine.Database.close", lambda _self: closed.append(1))
+    monkeypatch.setattr("rollout.store.sqlite.SqliteDatabase.close", lambda _self: closed.append(1))
     with pytest.raises(StoreError, match="no"):
         open_store(url, run=inline)
     assert closed == [1]

@@ -15,8 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from rollout.core.errors import StoreError
-from rollout.store.engine import APPLICATION_ID, Database
-from rollout.store.faults import explained
+from rollout.store.database import Database
 
 _ONE_AT_A_TIME = threading.Lock()  # Alembic keeps the migration under way in module globals
 log = structlog.get_logger(__name__)
@@ -29,16 +28,15 @@ def upgrade(database: Database) -> None:
     """
     try:
         with database.read.begin() as conn:
-            if not _behind(database.path, conn):
+            if not _behind(database.name, conn):
                 return
-        # BEGIN IMMEDIATE: a second process waits here, and then finds nothing left to do.
-        with _ONE_AT_A_TIME, database.write.begin() as conn:
-            if _behind(database.path, conn):
-                conn.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+        # A second process waits here, and then finds nothing left to do.
+        with _ONE_AT_A_TIME, database.migrating() as conn:
+            if _behind(database.name, conn):
                 command.upgrade(_config(conn), "head")
-                log.info("database schema upgraded", path=str(database.path))
+                log.info("database schema upgraded", database=database.name)
     except DBAPIError as error:
-        raise explained(database.path, error) from error
+        raise database.explained(error) from error
 
 
 def versions(database: Database) -> tuple[str | None, str | None]:
@@ -48,17 +46,17 @@ def versions(database: Database) -> tuple[str | None, str | None]:
             newest = ScriptDirectory.from_config(_config(conn)).get_current_head()
             return MigrationContext.configure(conn).get_current_revision(), newest
     except DBAPIError as error:
-        raise explained(database.path, error) from error
+        raise database.explained(error) from error
 
 
-def _behind(path: Path, conn: Connection) -> bool:
+def _behind(name: str, conn: Connection) -> bool:
     """Whether there is something to do. Raises StoreError when a newer program was here."""
     scripts = ScriptDirectory.from_config(_config(conn))
     newest = scripts.get_current_head()
     present = MigrationContext.configure(conn).get_current_revision()
     if present is not None and present not in {script.revision for script in scripts.walk_revisions()}:
         raise StoreError(
-            f"The database '{path}' was written by a newer version of this program: its schema is "
+            f"The database '{name}' was written by a newer version of this program: its schema is "
             f"'{present}', and this one knows up to '{newest}'. It was not touched; install the newer "
             "program, or restore the backup that was made before its first start."
         )

@@ -13,6 +13,9 @@ ID = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 def upgrade() -> None:
     """Make the table anew, since SQLite takes no reference away from one that is there."""
+    if op.get_bind().dialect.name == "postgresql":
+        op.drop_constraint("rolled_back_versions_rollout_id_fkey", "rolled_back_versions")
+        return
     op.rename_table("rolled_back_versions", "rolled_back_before")
     op.create_table(
         "rolled_back_versions",

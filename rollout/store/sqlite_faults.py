@@ -1,10 +1,8 @@
-"""What the database refuses, as errors of ours: what happened to which file, and what mends it."""
+"""What SQLite refuses, as errors of ours: what happened to which file, and what mends it."""
 
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
-
-from rollout.core.errors import Conflict, RolloutError, StoreError
+from rollout.core.errors import StoreError
 
 _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _AUTH, _NOTADB = (
     5,
@@ -40,11 +38,6 @@ def code_of(error: BaseException) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def is_busy(error: DBAPIError) -> bool:
-    """Whether another connection holds the lock, so that trying again is worth it."""
-    return is_busy_code(code_of(error.orig or error))
-
-
 def is_busy_code(code: int) -> bool:
     """Whether a result code says that another connection holds the lock."""
     return code in (_BUSY, _LOCKED)
@@ -56,12 +49,3 @@ def store_error(path: Path, error: BaseException) -> StoreError:
     if says is None:
         return StoreError(f"The database '{path}' refused the work: {error}.")
     return StoreError(f"The database '{path}' {says} '{path}'. ({error})")
-
-
-def explained(path: Path, error: DBAPIError) -> RolloutError:
-    """An error of ours for what SQLAlchemy raised: Conflict for a broken constraint, else StoreError."""
-    if isinstance(error, IntegrityError):
-        return Conflict(
-            f"The write does not fit what is stored: {error.orig}. Read again before trying again."
-        )
-    return store_error(path, error.orig or error)
