@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help install install-dev check fix test demo serve compose lock bench bench-judge clean
+.PHONY: help install install-dev check fix test faults demo serve compose lock bench bench-judge crash simulate mutants clean
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -36,6 +36,9 @@ fix: install-dev ## mend what ruff can mend
 test: install-dev ## all tests; those whose real part is missing are skipped by name
 	$(BIN)/python -m pytest -n logical --dist loadfile $(ARGS)
 
+faults: install-dev ## real faults for long: replicas frozen and killed, PostgreSQL lost, networks; ARGS="--cycles 10"
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 demo: install ## a good release travels R3 → R1 → R2, a bad one comes back; ARGS=--keep leaves it running
 	@$(BIN)/rollout demo $(ARGS)
 
@@ -45,6 +48,12 @@ serve: install ## one controller on 127.0.0.1:8080 with regions.yaml and policie
 compose: ## three regions in containers behind haproxy; needs podman-compose or docker compose
 	@deploy/compose/up.sh
 
+crash: install-dev ## a controller killed at every point of every story, on both databases; ARGS="--only gate"
+	$(BIN)/python -m tests.crash $(ARGS)
+
+simulate: install-dev ## whole rollouts in virtual time with faults at every step; SEEDS=0:5000
+	$(BIN)/python -m tests.simulation $(or $(SEEDS),0:500)
+
 bench: install-dev ## committed decisions a second beside plain transactions
 	$(BIN)/python -m bench.store
 	$(BIN)/python -m bench.store_postgres
@@ -52,10 +61,13 @@ bench: install-dev ## committed decisions a second beside plain transactions
 bench-judge: install-dev ## the judge beside those of today's tools; ARGS="--quick --seeds 1"
 	$(BIN)/python -m bench.judge $(ARGS)
 
+mutants: install-dev ## bugs of our own, planted one at a time, and who notices them; ARGS="--only NAME --list --jobs 2"
+	$(BIN)/python -m tests.mutants $(ARGS)
+
 lock: install-dev ## requirements*.txt anew from pyproject.toml
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-annotate --no-header pyproject.toml --group build -o requirements.txt
+	  --no-annotate --no-header pyproject.toml --extra postgres --group build -o requirements.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-annotate --no-header pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 

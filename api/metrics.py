@@ -4,7 +4,6 @@ No query string, header or body is ever written; the ids in a path are.
 """
 
 from collections.abc import MutableMapping
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -14,14 +13,13 @@ from rollout.bootstrap import Controller
 from rollout.core.errors import RolloutError
 from rollout.telemetry import Telemetry
 from rollout.telemetry.events import Figure
-from rollout.telemetry.scrape import database_levels, scrape
+from rollout.telemetry.scrape import scrape
 from rollout.telemetry.standing import Value
 
 log = structlog.get_logger("api.access")
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PROBES = frozenset({"/livez", "/readyz", "/metrics"})
-_SQLITE = "sqlite:///"
 
 
 class Answered:
@@ -75,7 +73,9 @@ async def text(controller: Controller) -> bytes:
     vital = [
         Value("rollout_heartbeat_age_seconds", (), (now - quiet).total_seconds() if quiet else _NAN),
         Value("rollout_configuration_up", (), float(not controller.heartbeat.reload_error)),
-        *database_levels(_file(controller.settings.database_url), controller.settings.database_bytes),
+        Value("rollout_replicas", (), controller.reconciler.replicas),
+        Value("rollout_services_held", (), len(controller.reconciler.held)),
+        Value("rollout_database_limit_bytes", (), controller.settings.database_bytes),
     ]
     if beacon is not None:
         silent = (now - (beacon.called_at or beacon.began_at)).total_seconds()
@@ -88,7 +88,3 @@ async def text(controller: Controller) -> bytes:
 
 
 _NAN = float("nan")
-
-
-def _file(url: str) -> Path | None:
-    return Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None

@@ -175,6 +175,19 @@ PAGES: dict[str, Page] = {
         "secret of a token is stored nowhere, or the server died before it had written the answer down.",
         "`detail` says when, on what, and what to do. Do not send it with a new key before you have looked.",
     ),
+    "not-known-good": Page(
+        409,
+        "That release is not known good there",
+        "`rollout emergency restore` goes back only to what the signed file calls known good.",
+        "Take one of the versions that it names, or none, for the newest.",
+    ),
+    "fenced": Page(
+        409,
+        "Another replica works on the service",
+        "A replica wrote for a service that another one has taken over since. Nothing was changed.",
+        "Nothing: the replica that holds the service goes on. When it is said at every look, two processes "
+        "share one data directory: give each its own (`ROLLOUT_DATA`).",
+    ),
     "stale": Page(
         412,
         "Changed since you looked",

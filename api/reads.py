@@ -11,7 +11,7 @@ from rollout.access import check_service
 from rollout.commands import StartRequest
 from rollout.core.errors import Conflict, NotFound
 from rollout.core.model import Phase
-from rollout.ports import Token
+from rollout.ports import SeenReplica, Token
 from rollout.queries import Queries
 from rollout.showing.series import POINTS, SeriesView
 from rollout.showing.views import (
@@ -33,6 +33,11 @@ class Reads:
 
     def _sees(self, service: str) -> bool:
         return not self.token.services or service in self.token.services
+
+    async def replicas(self) -> tuple[SeenReplica, ...]:
+        """The controllers on this database, with those of their services that are the token's."""
+        found = await self._queries.replicas()
+        return tuple(replace(one, services=tuple(filter(self._sees, one.services))) for one in found)
 
     async def rollout(self, prefix: str) -> RolloutView:
         """One rollout by id or unique prefix. Raises NotFound, also for a foreign one, and Conflict."""

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from rollout.core.errors import InvalidInput, NotAllowed, NotAuthenticated, NotFound, Problem
+from rollout.core.errors import Conflict, InvalidInput, NotAllowed, NotAuthenticated, NotFound, Problem
 from rollout.core.model import CONTROLLER
 from rollout.ids import new_id
 from rollout.ports import Clock, Store, Token
@@ -143,7 +143,11 @@ class Access:
             return False
         token, secret = self._token(FIRST_ADMIN, "admin", (), (), TOKEN_DAYS), _secret("rot_")
         _write_secret(file, secret)
-        await self._store.add_token(token, _hash(secret))
+        try:
+            await self._store.add_token(token, _hash(secret))
+        except Conflict:  # another replica that started at the same moment was first
+            _take_away(file)
+            return False
         return True
 
     async def log_in(self, secret: str) -> tuple[Token, str]:
@@ -177,6 +181,10 @@ def _refuse_name(name: str) -> None:
     else:
         return
     raise InvalidInput(f"A token cannot be named '{name}'.", (Problem("/name", wrong),))
+
+
+def _take_away(file: Path) -> None:
+    file.unlink(missing_ok=True)
 
 
 def _write_secret(file: Path, secret: str) -> None:

@@ -3,9 +3,13 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 
 import httpx
 import structlog
@@ -14,25 +18,33 @@ from rollout.access import Access
 from rollout.clock import SteadyClock, SystemClock
 from rollout.commands import Commands
 from rollout.config import ConfigurationFiles
-from rollout.core.errors import StoreError
+from rollout.core.errors import InvalidInput, StoreError, TransientError
 from rollout.core.model import Region
+from rollout.emergency.reconciled import Emergencies
+from rollout.emergency.record import Record
+from rollout.emergency.seal import make_seal
 from rollout.health import Health
 from rollout.highwater import HighWater
 from rollout.http import client
+from rollout.ids import new_id
 from rollout.lifesigns import Beacon, Supervised
 from rollout.looking import Looking
-from rollout.ports import Clock, Deployer, Keep, MetricSource, Notice, Notifier, Store
+from rollout.ports import Clock, Deployer, Keep, MetricSource, Notice, Notifier, Replica, Store
 from rollout.queries import Queries
 from rollout.reconciler import Reconciler
 from rollout.registry import DEPLOYERS, NOTIFIERS, SOURCES, Surroundings
 from rollout.schedule import Heartbeat
 from rollout.settings import Settings
+from rollout.signing import secrets_in
 from rollout.store import SqlStore, open_store
+from rollout.store.revisions import StoredRevisions
 from rollout.tail import Tail
 from rollout.telemetry import Telemetry
 from rollout.telemetry.events import Figure
 
 log = structlog.get_logger(__name__)
+
+THREADS = 128  # looking up names and waiting for disks: those that hang leave threads for those that do not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +62,7 @@ class Controller:
     reconciler: Reconciler
     heartbeat: Heartbeat
     tail: Tail
+    emergencies: Emergencies | None = None
     telemetry: Telemetry = field(default_factory=Telemetry)
     beacon: Beacon | None = None
 
@@ -97,6 +110,19 @@ class Plugins:
         options = {"file": str(self._settings.data / "notices.jsonl")}
         return Linked(NOTIFIERS.build("log", options, self._around("")), self._settings.public_url)
 
+    def channels(self) -> Mapping[str, Notifier]:
+        """Where notices go beside that, by name. Raises InvalidInput for what cannot be used."""
+        options = self._settings.notified()
+        if options is None:
+            return {}
+        try:
+            file = Path(options["secret_file"]) if "secret_file" in options else None
+            secrets_in(self._settings.data, file, options.get("secret_env"))
+        except TransientError as error:
+            raise InvalidInput(str(error)) from error
+        webhook = NOTIFIERS.build("webhook", options, self._around(""))
+        return {"webhook": Linked(webhook, self._settings.public_url)}
+
     def _around(self, region: str) -> Surroundings:
         return Surroundings(region=region, http=self._http, clock=self._clock, directory=self._settings.data)
 
@@ -137,13 +163,11 @@ def only_controller(settings: Settings) -> Iterator[None]:
 @asynccontextmanager
 async def _wired(settings: Settings) -> AsyncIterator[Controller]:
     clock = SteadyClock()
-    files = ConfigurationFiles(settings.config, clock, settings.revisions)
-    store = open_store(settings.database_url)
-    tail = Tail(store.newest_sequence)
-    store.wrote = tail.ring
-    high_water = HighWater(settings.newest_event)
-    await _distrust_if_old(store, clock, high_water)
-    async with client() as http:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "work"))
+    async with _kept(settings, clock) as kept, client() as http:
+        store, files = kept.store, kept.files
+        tail = Tail(store.newest_sequence)
+        store.wrote = tail.ring
         plugins, telemetry = Plugins(settings, SystemClock(), http), Telemetry()
         reconciler = Reconciler(
             store=store,
@@ -152,12 +176,21 @@ async def _wired(settings: Settings) -> AsyncIterator[Controller]:
             deployer=plugins.deployer,
             source=plugins.source,
             notifier=plugins.notifier(),
+            channels=plugins.channels(),
             collect_s=settings.collect_s,
             keep=_keep(settings),
-            newest=high_water.note,
+            newest=kept.high_water.note,
+            replica=_replica(settings),
             onlooker=telemetry,
         )
-        heartbeat = Heartbeat(reconciler, files, clock, tick_s=settings.tick_s, onlooker=telemetry)
+        heartbeat = Heartbeat(
+            reconciler,
+            files,
+            clock,
+            tick_s=settings.tick_s,
+            onlooker=telemetry,
+            before=kept.emergencies.take_in,
+        )
         reconciler.changed = heartbeat.wake
         built = Controller(
             settings=settings,
@@ -172,17 +205,71 @@ async def _wired(settings: Settings) -> AsyncIterator[Controller]:
             looking=Looking(store, clock, lambda: files.current, plugins.deployer, plugins.source),
             reconciler=reconciler,
             heartbeat=heartbeat,
+            emergencies=kept.emergencies,
             tail=tail,
             telemetry=telemetry,
             beacon=_beacon(settings, http, clock, Health(store, files, heartbeat), telemetry),
         )
         try:
-            yield built
+            with _woken_by_others(store, tail, heartbeat):
+                yield built
         finally:
             tail.close()
             await heartbeat.stop()
             await reconciler.stop()
-            store.close()
+            await reconciler.leave()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What outlives a process."""
+
+    store: SqlStore
+    files: ConfigurationFiles
+    high_water: HighWater
+    emergencies: Emergencies
+
+
+@asynccontextmanager
+async def _kept(settings: Settings, clock: Clock) -> AsyncIterator[_Kept]:
+    """Open it, and take in what happened without this database before anything else is done."""
+    store = open_store(settings.database_url)
+    try:
+        book = StoredRevisions(store.database, settings.revisions)
+        files = ConfigurationFiles(settings.config, clock, book)
+        high_water = HighWater(settings.newest_event)
+        emergencies = _emergencies(settings, store, clock, files)
+        await _distrust_if_old(store, clock, high_water)
+        await emergencies.begin()
+        yield _Kept(store, files, high_water, emergencies)
+    finally:
+        store.close()
+
+
+def _woken_by_others(store: SqlStore, tail: Tail, heartbeat: Heartbeat) -> AbstractContextManager[object]:
+    """What another replica writes is seen at once; without that, when it is looked for."""
+    soon = asyncio.get_running_loop().call_soon_threadsafe
+    return store.database.listening(wrote=partial(soon, tail.ring), asked=partial(soon, heartbeat.wake))
+
+
+def _emergencies(
+    settings: Settings, store: SqlStore, clock: Clock, files: ConfigurationFiles
+) -> Emergencies:
+    """The signed file of known goods, and the record of what was ordered without a database."""
+    seal = make_seal(settings.known_good_key)
+    record = Record(settings.emergencies, seal)
+    return Emergencies(store, clock, lambda: files.current.regions, settings.known_good, record, seal)
+
+
+def _replica(settings: Settings) -> Replica:
+    """Who this is among the replicas: the data directory, which one process holds at a time."""
+    file, now = settings.data / "replica-id", SystemClock().now()
+    name = file.read_text(encoding="ascii").strip() if file.is_file() else ""
+    if not name:
+        name = new_id("rep", now)
+        file.write_text(f"{name}\n", encoding="ascii")
+    about = f"process {os.getpid()} on {socket.gethostname()}"
+    return Replica(id=name, incarnation=new_id("in", now), about=about, lease_s=settings.lease_s)
 
 
 async def _distrust_if_old(store: SqlStore, clock: Clock, high_water: HighWater) -> None:
@@ -201,6 +288,8 @@ async def beating(built: Controller) -> AsyncIterator[None]:
     signs = [asyncio.create_task(supervised.run(built.heartbeat.alive))]
     if built.beacon is not None:
         signs.append(asyncio.create_task(built.beacon.run()))
+    if built.emergencies is not None:
+        signs.append(asyncio.create_task(built.emergencies.run()))
     try:
         yield
     finally:

@@ -30,6 +30,7 @@ from rollout.ids import new_id
 from rollout.ports import Case, Clock, Store
 from rollout.possible import (
     Actor,
+    as_recorded,
     impossible,
     may_approve,
     may_reject,
@@ -38,6 +39,7 @@ from rollout.possible import (
     stage_of_gate,
 )
 
+RECENT = 50  # rollouts in which the artifact of a version that is adopted is looked for
 _TRIGGERS = {
     IntentKind.HOLD: (Trigger.HOLD,),
     IntentKind.RESUME: (Trigger.RESUME, Trigger.REQUEUE),
@@ -283,12 +285,13 @@ class Commands:
             )
             raise Conflict(f"Only a region that runs one version alone can be adopted. {shown}.", "mixed")
         await self._refuse_while_moving(service, [known.region for known in found])
+        released = await self._store.rollouts(service=service, limit=RECENT)
         now = self._clock.now()
         adopted = tuple(
             KnownGood(
                 service=service,
                 region=known.region,
-                release=Release(service=service, version=next(iter(known.running))),
+                release=as_recorded(service, next(iter(known.running)), released),
                 since=now,
                 how="adopted",
                 by=f"{actor.name}: {reason}",
@@ -482,9 +485,8 @@ def _supersede(other: Rollout, newer: Rollout, actor: Actor, now: datetime) -> I
 
 def _refuse_unpinned(configuration: Configuration, plan: Plan, release: Release) -> None:
     policy = configuration.policies[plan.policy].policy
-    pinned = release.artifact is not None and "sha256" in release.artifact
-    if policy.require_digest and not pinned:
+    if policy.require_digest and not release.pinned:
         raise InvalidInput(
             f"Policy {plan.policy} wants an artifact that is pinned by digest.",
-            (Problem("/artifact", "give for example pkg:oci/mail-sender@sha256%3A…"),),
+            (Problem("/artifact", "give its sha256 with all 64 digits: pkg:oci/mail-sender@sha256%3A…"),),
         )

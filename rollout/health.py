@@ -61,6 +61,9 @@ class Health:
 
     def _beats(self) -> Check:
         last = self._heartbeat.last_tick
+        if failing := self._heartbeat.failing_since:
+            detail = f"Every look fails since {failing:%H:%M:%S} UTC: nothing is decided; the log says why."
+            return Check(name="heartbeat", ok=False, detail=detail)
         if self._heartbeat.alive():
             detail = f"The last tick ended at {last:%H:%M:%S} UTC." if last else "It has just begun to beat."
             return Check(name="heartbeat", ok=True, detail=detail)

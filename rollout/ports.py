@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from rollout.core.actions import Action, ActionRecord, ActionResult
+from rollout.core.actions import Action, ActionRecord, ActionResult, Lane
 from rollout.core.decision import Decision
 from rollout.core.model import (
     Doubt,
@@ -169,6 +169,7 @@ class Notice:
     text: str
     urgent: bool
     link: str = ""  # where to look and to decide; opening it changes nothing
+    at: datetime | None = None  # when it was decided to tell it
 
 
 class Notifier(Protocol):
@@ -206,6 +207,56 @@ class Keep:
     requests_s: float = 86400.0  # for which a request with a key, and its answer, is kept
     rollout_days: int = 400  # after its end for which a rollout is kept, with its whole history
     token_days: int = 400  # for which a token that has ended is kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What is recorded and not done in one lane: how many actions, and when the oldest was recorded."""
+
+    pending: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One controller among those that share a database.
+
+    `id` outlives restarts (it belongs to the data directory), `incarnation` is one process, `about` is for
+    people. A replica that does not renew within `lease_s` loses what it holds.
+    """
+
+    id: str
+    incarnation: str
+    about: str = ""
+    lease_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """The claim that a write rests on: it changes nothing once another replica has taken the service."""
+
+    service: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a replica holds: epochs by service; and how many replicas live."""
+
+    claims: Mapping[str, int]
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenReplica:
+    """A replica as the database knows it. `until` is when its lease ends; `services` are those it holds."""
+
+    id: str
+    about: str
+    started_at: datetime
+    until: datetime
+    alive: bool
+    services: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,15 +301,45 @@ class Token:
     revoked_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emergency:
+    """What a person ordered in a region without a database, and how it went.
+
+    `state` is begun, done (read back) or failed. `running` is what was read back last.
+    """
+
+    key: str
+    service: str
+    region: str
+    known_good: KnownGood
+    generation: int
+    by: str
+    reason: str
+    at: datetime
+    state: str = "begun"
+    ended_at: datetime | None = None
+    running: Mapping[str, int] = field(default_factory=dict)
+    message: str = ""
+
+
 class Store(Protocol):
     """Everything that outlives a process. Every method is one transaction and one await.
 
     Raises StoreError when the database cannot be used, NotFound, Conflict and StaleWrite as said.
     """
 
+    # claims: whose leases end by the database's own clock. A write with a fence that is not the newest raises
+    # Fenced and changes nothing; `owner` narrows to what a replica holds.
+    async def hold(self, replica: Replica, *, first: bool, busy: Collection[str] = ()) -> Held: ...
+    # ^ renews; raises Fenced when another process has the same identity. `busy` services are kept
+    async def leave(self, replica: Replica) -> None: ...
+    async def free(self) -> bool: ...  # whether some service has no living owner
+    async def replicas(self) -> tuple[SeenReplica, ...]: ...  # by id; of a day ago too
+
     # rollouts
-    async def due(self, now: datetime, limit: int) -> tuple[str, ...]: ...
+    async def due(self, now: datetime, limit: int, owner: str | None = None) -> tuple[str, ...]: ...
     async def case(self, rollout_id: str) -> Case: ...
+    async def rollout(self, rollout_id: str) -> Rollout: ...  # itself alone; NotFound
     async def find(self, prefix: str) -> str: ...  # id by unique prefix; NotFound, Conflict
     async def rollouts(
         self,
@@ -276,7 +357,8 @@ class Store(Protocol):
     async def add(
         self, rollout: Rollout, plan: Plan, transition: Transition, intents: Sequence[Intent] = ()
     ) -> None: ...
-    async def commit(self, change: Change) -> Rollout: ...  # raises StaleWrite, Conflict
+    async def commit(self, change: Change, fence: Fence | None = None) -> Rollout: ...
+    # ^ raises StaleWrite, Conflict, Fenced
     async def ask(self, intent: Intent) -> None: ...  # records it and makes the rollout due at intent.at
     # ^ raises StaleWrite when the rollout has other transitions than intent.seen
     async def events(
@@ -293,16 +375,34 @@ class Store(Protocol):
     async def newest_sequence(self) -> int: ...  # of all events; 0 while there is none
 
     # actions
-    async def due_actions(self, now: datetime, limit: int) -> tuple[ActionRecord, ...]: ...
-    # ^ pending, due, and not waiting for the action that comes first; going back before everything else
-    async def save_action(self, record: ActionRecord) -> bool: ...
+    async def due_actions(
+        self,
+        now: datetime,
+        limit: int,
+        owner: str | None = None,
+        *,
+        lane: Lane | None = None,
+        full: Collection[str] = (),
+        besides: Collection[str] = (),
+    ) -> tuple[ActionRecord, ...]: ...
+    # ^ pending, due, and not waiting for the action that comes first; going back before everything else.
+    # `lane` narrows; `full` are places (ActionRecord.place), and `besides` keys, that are left out
+    async def backlog(self) -> Mapping[Lane, Backlog]: ...  # what is pending by lane; absent is none
+    async def save_action(self, record: ActionRecord, fence: Fence | None = None) -> bool: ...
 
     # ^ only while the row is pending (False otherwise); an ended action makes its rollout due at once
 
     # observation
+    async def begin_evidence(
+        self, rollout_id: str, evidence: "RegionEvidence", fence: Fence | None = None
+    ) -> None: ...  # unless there is some
     async def observed(self) -> tuple[Observed, ...]: ...
     async def save_reading(
-        self, observed: Observed, samples: Sequence[Sample], running: Mapping[str, int] | None
+        self,
+        observed: Observed,
+        samples: Sequence[Sample],
+        running: Mapping[str, int] | None,
+        fence: Fence | None = None,
     ) -> None: ...
     async def samples(
         self,
@@ -326,6 +426,7 @@ class Store(Protocol):
     ) -> tuple[Sample, ...]: ...
     # ^ a sample per block that ends in (since, until], in order of time; several transactions, each short
     async def forget(self, now: datetime, keep: Keep) -> bool: ...  # one bounded step; True: more is to do
+    async def size(self) -> int: ...  # bytes on the disk
 
     # services
     async def services(self) -> tuple[Service, ...]: ...
@@ -335,7 +436,13 @@ class Store(Protocol):
     async def adopt(self, known_good: Sequence[KnownGood]) -> None: ...  # raises the generations too
     async def was_rolled_back(self, service: str, version: str) -> str | None: ...  # by which rollout
     async def doubted(self) -> tuple[ServiceRegion, ...]: ...  # since the database was put back
-    async def settle_doubt(self, service: str, region: str, found: Doubt | None) -> None: ...  # None ends it
+    async def settle_doubt(
+        self, service: str, region: str, found: Doubt | None, fence: Fence | None = None
+    ) -> None: ...  # None ends it
+    async def every_region(self) -> tuple[ServiceRegion, ...]: ...  # of all services
+    async def known_good_stamp(self) -> tuple[int, int, int]: ...  # differs when a known good or a fence does
+    async def know_again(self, pair: ServiceRegion) -> bool: ...  # unless it is known; whether it was not
+    async def take_in(self, emergency: Emergency, now: datetime) -> bool: ...  # ordered without this database
 
     # requests with a key (rollout/once.py); each write of a claim's own task marks it in its transaction
     async def reserve(self, claim: Claim) -> Kept: ...

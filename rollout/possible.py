@@ -8,7 +8,7 @@ from rollout.core import reason as say
 from rollout.core.decide.promote import bakes_under_way
 from rollout.core.errors import Conflict, IllegalTransition, NotAllowed, NotFound
 from rollout.core.machine import PHASES, Trigger
-from rollout.core.model import Obligation, ObligationState, Phase, Rollout
+from rollout.core.model import Obligation, ObligationState, Phase, Release, Rollout
 from rollout.core.policy import GateStep
 from rollout.ports import Case
 
@@ -134,3 +134,10 @@ def possible_intents(case: Case) -> tuple[str, ...]:
         or (rollout.finished and rollout.phase is not Phase.SUCCEEDED),
     }
     return tuple(verb for verb, fitting in fits.items() if fitting)
+
+
+def as_recorded(service: str, version: str, released: Sequence[Rollout]) -> Release:
+    """The release of a version that runs; with its artifact, where all who released it named the same one."""
+    artifacts = {each.release.artifact for each in released if each.release.version == version}
+    artifact = artifacts.pop() if len(artifacts) == 1 else None
+    return Release(service=service, version=version, artifact=artifact)

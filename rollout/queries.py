@@ -15,7 +15,7 @@ from rollout.core.policy import Bake
 from rollout.foresight.outlook import Regions, outlook
 from rollout.foresight.sight import comparisons, planned_s, step_words, unseen, words
 from rollout.foresight.traffic import read_traffic
-from rollout.ports import Clock, Event, Store
+from rollout.ports import Clock, Event, SeenReplica, Store
 from rollout.possible import Actor
 from rollout.showing.abilities import Supports, lacking
 from rollout.showing.barriers import approval_view, approvals_of
@@ -252,6 +252,10 @@ class Queries:
     async def phase_counts(self) -> Mapping[Phase, int]:
         """How many rollouts stand in each phase."""
         return await self._store.phase_counts()
+
+    async def replicas(self) -> tuple[SeenReplica, ...]:
+        """The controllers on this database, and what each works on."""
+        return await self._store.replicas()
 
     async def services(self) -> tuple[ServiceView, ...]:
         """All declared services, by name."""

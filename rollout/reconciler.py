@@ -5,15 +5,18 @@ whatever was recorded and not marked done is done again, with the same key, afte
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from rollout.config import Configuration
+from rollout.core.actions import GOING_BACK
 from rollout.core.decide import Decision, Facts, decide
-from rollout.core.errors import OutsideError, RolloutError, StaleWrite, StoreError
+from rollout.core.decision import Seen
+from rollout.core.errors import Fenced, RolloutError, StaleWrite, StoreError
+from rollout.core.invariants import kept
 from rollout.core.judge import hold_off, judge, update
 from rollout.core.judge.evidence import RegionEvidence, without_peers
 from rollout.core.model import (
@@ -24,9 +27,11 @@ from rollout.core.model import (
     RegionPhase,
     RegionRollout,
     Rollout,
+    ServiceRegion,
 )
 from rollout.core.plan import Plan
 from rollout.core.signals import Judgement
+from rollout.ids import new_id
 from rollout.ports import (
     Case,
     Change,
@@ -37,13 +42,16 @@ from rollout.ports import (
     Notice,
     Notifier,
     Observed,
+    Replica,
     Store,
 )
 from rollout.reconciling.doubts import Doubts
 from rollout.reconciling.effects import Effects
 from rollout.reconciling.elsewhere import without_common_causes
 from rollout.reconciling.history import Histories, opening
+from rollout.reconciling.holding import Holding
 from rollout.reconciling.observation import Observation
+from rollout.reconciling.telling import Telling
 from rollout.telemetry.onlooker import NOBODY, Decided, Onlooker
 
 log = structlog.get_logger(__name__)
@@ -77,55 +85,109 @@ class Reconciler:
         deployer: Callable[[Region], Deployer],
         source: Callable[[Region], MetricSource],
         notifier: Notifier,
+        channels: Mapping[str, Notifier] | None = None,
         collect_s: float = 10.0,
         keep: Keep | None = None,
         changed: Callable[[], None] = lambda: None,
         onlooker: Onlooker = NOBODY,
         newest: Callable[[int], None] = lambda _: None,
+        replica: Replica | None = None,
     ) -> None:
         self._store, self._clock, self._configuration = store, clock, configuration
-        self._deployer, self._source, self._notifier = deployer, source, notifier
+        self._deployer, self._source = deployer, source
+        self._telling = Telling(clock, notifier, channels or {})
         self._keep = keep or Keep()
         self.changed, self._newest = changed, newest
         self._onlooker = onlooker
-        self._histories = Histories(store, source)
-        self._doubts = Doubts(store, clock, lambda name: deployer(configuration().regions[name]), notifier)
-        self._observation = Observation(store, clock, configuration, deployer, source, collect_s, onlooker)
+        self._replica = replica or Replica(id="only", incarnation=new_id("in", clock.now()))
+        self._holding = Holding(store, clock, self._replica, onlooker)
+        self._histories = Histories(store, source, self._holding.fence)
+        self._doubts = Doubts(
+            store,
+            clock,
+            lambda name: deployer(configuration().regions[name]),
+            self._telling.tell,
+            self._holding,
+        )
+        self._observation = Observation(
+            store, clock, configuration, deployer, source, collect_s, self._holding, onlooker
+        )
         self._effects = Effects(
-            store, clock, configuration, deployer, notifier, self._doubts.forbid, self._tell, onlooker
+            store,
+            clock,
+            configuration,
+            deployer,
+            self._telling.send,
+            self._holding,
+            self._doubts.forbid,
+            self._tell,
+            onlooker,
         )
         self._troubled: dict[str, _Trouble] = {}
         self._forgot_at: datetime | None = None
 
     async def tick(self) -> None:
-        """One look at everything that is due. Raises StoreError when the database cannot be used."""
+        """One look at everything that is due, of the services that this replica holds.
+
+        Raises StoreError when the database cannot be used, and Fenced when another process has the identity
+        of this replica.
+        """
+        await self._hold()
         await self._doubts.look()
         await self._observation.observe()
-        due = await self._store.due(self._clock.now(), BATCH)
+        most = BATCH + len(self._troubled)  # those hide nobody
+        due = await self._store.due(self._clock.now(), most, self._holding.owner)
         observed = await self._store.observed() if due else ()
         for rollout_id in due:
             await self._take_further(rollout_id, observed)
+            await self._hold()
         if due:
             self._newest(await self._store.newest_sequence())
         await self._effects.act()
+        self._telling.look()
         await self._forget()
+
+    @property
+    def held(self) -> Collection[str]:
+        """The services that this replica works on."""
+        return self._holding.services
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas live, as of the last renewal."""
+        return self._holding.replicas
+
+    async def _hold(self) -> None:
+        """Renew the lease when it is time; what another replica may hold now is left alone."""
+        try:
+            if await self._holding.renew(self._effects.busy):
+                await self._doubts.read()
+        finally:
+            self._effects.leave_lost()
 
     def _tell(self) -> None:
         self.changed()
 
     async def settle(self) -> None:
         """Wait until every effect and every reading of history under way has come to an answer."""
-        while self._effects.under_way:
-            await asyncio.gather(*self._effects.under_way)
+        while under_way := (*self._effects.under_way, *self._telling.under_way):
+            await asyncio.gather(*under_way)
         await asyncio.gather(*self._histories.under_way, *self._doubts.under_way, return_exceptions=True)
 
     async def stop(self) -> None:
         """Leave effects under way: they are recorded, and done again with the same key."""
-        parts = (self._effects, self._observation, self._histories, self._doubts)
+        parts = (self._effects, self._observation, self._histories, self._doubts, self._telling)
         under_way = [task for part in parts for task in part.under_way]
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def leave(self) -> None:
+        """After stopping in order: another replica takes over at once, not when the lease is over."""
+        try:
+            await self._store.leave(self._replica)
+        except StoreError as error:
+            log.warning("claims not given up; they end with the lease", error=str(error))
 
     # ------------------------------------------------------------------ decide and record
 
@@ -140,6 +202,8 @@ class Reconciler:
             self._troubled.pop(rollout_id, None)
         except StaleWrite:
             log.info("somebody else wrote first; looking again", rollout_id=rollout_id)
+        except Fenced as error:
+            log.warning("not decided here", rollout_id=rollout_id, error=str(error))
         except StoreError:
             raise
         except RolloutError as error:
@@ -162,13 +226,10 @@ class Reconciler:
                 f"{rollout_id} cannot be decided: {type(error).__name__}: {error}. Recorded effects "
                 "go on; nothing new is decided for it. Look at the log, and at its regions."
             )
-            notice = Notice(
-                key=f"{rollout_id}/trouble", rollout_id=rollout_id, service="", text=text, urgent=True
+            key = f"{rollout_id}/trouble/{self._clock.now().isoformat()}"
+            self._telling.tell(
+                Notice(key=key, rollout_id=rollout_id, service="", text=text, urgent=True)
             )
-            try:
-                await self._notifier.send(notice)
-            except OutsideError as undelivered:
-                log.warning("notice not delivered", key=notice.key, error=str(undelivered))
 
     async def _decide(self, rollout_id: str, observed: tuple[Observed, ...]) -> None:
         case = await self._store.case(rollout_id)
@@ -180,10 +241,12 @@ class Reconciler:
         evidence = {name: found for name, found in read.items() if found is not None}
         ours = [o for o in observed if o.service == case.rollout.release.service and o.region in read]
         facts = await self._facts(case, others, evidence, ours, now)
-        decision = decide(case.rollout, case.plan, facts, now)
+        decision = self._kept(case, decide(case.rollout, case.plan, facts, now), facts, now)
         changed = {name: new for name, new in evidence.items() if new != case.evidence.get(name)}
         change = _change(decision, changed)
-        await self._store.commit(change)
+        await self._commit(change)
+        if any(record.action.kind in GOING_BACK for record in change.actions):
+            await self._effects.act()  # before any other rollout is looked at
         self._onlooker.decided(Decided(case=case, change=change, judgement=facts.judgement, now=now))
         self._histories.close(rollout_id, keep=[name for name in read if name not in evidence])
         going_on = decision.rollout.next_due_at is not None
@@ -197,6 +260,24 @@ class Reconciler:
                 actor=row.actor,
                 reason=row.reason.text,
             )
+
+    async def _commit(self, change: Change) -> None:
+        """Write a decision as the holder of its service. Raises Fenced, StaleWrite and Conflict."""
+        service = change.rollout.release.service
+        try:
+            told = replace(change, actions=self._telling.spread(change.actions))
+            await self._store.commit(told, self._holding.fence(service))
+        except Fenced:
+            self._holding.lost(service)
+            raise
+
+    def _kept(self, case: Case, decision: Decision, facts: Facts, now: datetime) -> Decision:
+        """What may be committed of a decision: one that would break a promise stops its rollout."""
+        found = kept(case.rollout, case.plan, decision, facts, now)
+        for each in found.broken:
+            log.error("promise would be broken", promise=each.number, found=each.text)
+            self._onlooker.undecided()
+        return found.decision
 
     async def _evidence(
         self, case: Case, region: RegionRollout, others: tuple[Rollout, ...]
@@ -256,6 +337,7 @@ class Reconciler:
             rolled_back_by=await self._rolled_back_by(case),
             known_good={region: known.known_good for region, known in regions.items()},
             generations={region: known.generation for region, known in regions.items()},
+            running=_running(regions.values()),
         )
 
     async def _overlapping(self, judgement: Judgement) -> tuple[Rollout, ...]:
@@ -277,6 +359,15 @@ class Reconciler:
             return
         more = await self._store.forget(now, self._keep)
         self._forgot_at = None if more else now
+
+
+def _running(regions: Iterable[ServiceRegion]) -> dict[str, Seen]:
+    """What was read of each region; one that is in doubt is left to those who settle it."""
+    return {
+        known.region: Seen(running=known.running, at=known.running_at)
+        for known in regions
+        if known.running_at is not None and known.doubt is None
+    }
 
 
 def _touched(*rollouts: Rollout) -> set[str]:

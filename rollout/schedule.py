@@ -5,6 +5,7 @@ expire (`misfire_grace_time=None`), never pile up (`coalesce`, one instance), an
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from datetime import UTC, datetime
 from typing import Any
@@ -24,11 +25,19 @@ log = structlog.get_logger(__name__)
 
 DEAD_AFTER_S = 15.0
 OVERSLEPT_S = 2.0
+FAILING_AFTER_S = 3.0  # one look that fails is tried again, and is no news
 _JOB = "tick"
 
 
+async def _nothing() -> None:
+    """Nothing comes before a tick."""
+
+
 class Heartbeat:
-    """Calls the reconciler, again at once after `wake`, and reloads changed configuration files."""
+    """Calls the reconciler, again at once after `wake`, and reloads changed configuration files.
+
+    `before` comes before every tick, which is not made where that raises.
+    """
 
     def __init__(
         self,
@@ -38,15 +47,17 @@ class Heartbeat:
         *,
         tick_s: float,
         onlooker: Onlooker = NOBODY,
+        before: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self._reconciler, self._files, self._clock, self._tick_s = reconciler, files, clock, tick_s
-        self._onlooker = onlooker
+        self._onlooker, self._before = onlooker, before
         self._wall = SystemClock()  # APScheduler knows no other
         self._watchdog: asyncio.TimerHandle | None = None
         self._again = self._ticking = False
         self._started_at: datetime | None = None
         self._reload_error = ""
         self.last_tick: datetime | None = None
+        self._failed_since: datetime | None = None
         self._scheduler = AsyncIOScheduler(
             timezone=UTC,
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
@@ -95,6 +106,13 @@ class Heartbeat:
         return last is not None and (self._clock.now() - last).total_seconds() <= limit
 
     @property
+    def failing_since(self) -> datetime | None:
+        """Since when every tick has failed, if that is more than 3 s ago."""
+        since = self._failed_since
+        failing = since is not None and (self._clock.now() - since).total_seconds() > FAILING_AFTER_S
+        return since if failing else None
+
+    @property
     def reload_error(self) -> str:
         """Why the newest configuration on disk is not in use, or empty."""
         return self._reload_error
@@ -106,19 +124,23 @@ class Heartbeat:
             self._again = True
             while self._again:
                 self._again = False
-                self._reload()
+                await self._reload()
+                await self._before()
                 began = asyncio.get_running_loop().time()
                 await self._reconciler.tick()
-                self.last_tick = self._clock.now()
+                self.last_tick, self._failed_since = self._clock.now(), None
                 self._onlooker.ticked(asyncio.get_running_loop().time() - began)
+        except Exception:
+            self._failed_since = self._failed_since or self._clock.now()
+            raise
         finally:
             self._ticking = False
 
-    def _reload(self) -> None:
+    async def _reload(self) -> None:
         if not self._files.changed():
             return
         try:
-            before, found = self._files.current, self._files.reload()
+            before, found = self._files.current, await asyncio.to_thread(self._files.reload)
             if found is not None:
                 said = "is whole again, unchanged" if found is before else "reloaded"
                 log.info(f"configuration {said}", digest=found.digest[:12])

@@ -39,7 +39,11 @@ class Settings(BaseSettings):
     database_url: str = Field(
         default="",
         repr=False,
-        description="SQLAlchemy URL of the database; empty is SQLite in the data directory.",
+        description="URL of the database; empty is SQLite in the data directory.",
+    )
+    database_url_file: Path | None = Field(
+        default=None,
+        description="File with the URL of the database, which keeps its password out of the environment.",
     )
     host: str = Field(
         default="127.0.0.1", min_length=1, description="Address to listen on; see allow_remote."
@@ -59,6 +63,12 @@ class Settings(BaseSettings):
     )
     collect_s: float = Field(
         default=10.0, ge=1, le=3600, description="Seconds between two readings of a region without a rollout."
+    )
+    lease_s: float = Field(
+        default=15.0,
+        ge=1,
+        le=300,
+        description="Seconds after which the services of a replica that is gone are taken over by another.",
     )
     samples_keep_s: float = Field(
         default=86400.0, ge=3600, description="Seconds for which samples are kept as they came; 24 hours."
@@ -86,6 +96,11 @@ class Settings(BaseSettings):
     )
     rollouts_keep_days: int = Field(
         default=400, ge=1, le=4000, description="Days after its end for which a rollout is kept, whole."
+    )
+    known_good_key_file: Path | None = Field(
+        default=None,
+        description="File with the key that signs known-good.json; empty is known-good.key in the data "
+        "directory.",
     )
     tokens_keep_days: int = Field(
         default=400, ge=1, le=4000, description="Days for which an expired or revoked token is kept."
@@ -118,6 +133,18 @@ class Settings(BaseSettings):
     heartbeat_method: Literal["GET", "POST"] = Field(
         default="GET", description="How heartbeat_url is called: GET or POST."
     )
+    notify_url: SecretStr | None = Field(
+        default=None,
+        description="URL to which every notice is posted, signed, beside the log.",
+    )
+    notify_secret: SecretStr | None = Field(
+        default=None,
+        description="Secret that signs what is posted to notify_url; notify_secret_file keeps it out of the "
+        "environment.",
+    )
+    notify_secret_file: Path | None = Field(
+        default=None, description="File with the secret that signs what is posted to notify_url."
+    )
     log_format: Literal["auto", "json", "pretty"] = Field(
         default="auto", description="Form of log lines: json, pretty, or auto (pretty on a terminal)."
     )
@@ -137,12 +164,28 @@ class Settings(BaseSettings):
         found = {**values, "data": data}
         if values.get("config"):
             found["config"] = Path(values["config"]).absolute()
-        found["database_url"] = values.get("database_url") or f"sqlite:///{data / 'rollout.db'}"
+        url = values.get("database_url") or _first_line(values.get("database_url_file"))
+        found["database_url"] = url or f"sqlite:///{data / 'rollout.db'}"
         return found
 
     @property
+    def known_good(self) -> Path:
+        """The signed file of what is known good where."""
+        return self.data / "known-good.json"
+
+    @property
+    def known_good_key(self) -> Path:
+        """The file with the key that signs it."""
+        return self.known_good_key_file or self.data / "known-good.key"
+
+    @property
+    def emergencies(self) -> Path:
+        """The signed record of what was ordered without a database."""
+        return self.data / "emergency.jsonl"
+
+    @property
     def revisions(self) -> Path:
-        """The file that numbers the revisions of policies."""
+        """The file in which an earlier version numbered the revisions of policies."""
         return self.data / "policy-revisions.json"
 
     @property
@@ -170,6 +213,25 @@ class Settings(BaseSettings):
         if url and not re.fullmatch(r"https?://[^\s/?#]+\S*", url):
             raise InvalidInput(f"{place} holds no URL. Write one such as https://hc.example/ping/…")
         return url or None
+
+    def notified(self) -> dict[str, str] | None:
+        """The options of the notifier `webhook`, None where no URL is set. Raises InvalidInput."""
+        if self.notify_url is None:
+            return None
+        if self.notify_secret is None and self.notify_secret_file is None:
+            raise InvalidInput(
+                "ROLLOUT_NOTIFY_URL is set, and nothing signs what is posted there. Set "
+                "ROLLOUT_NOTIFY_SECRET_FILE, or ROLLOUT_NOTIFY_SECRET: whsec_ and base64 of 24 to 64 bytes."
+            )
+        url = self.notify_url.get_secret_value()
+        if not re.fullmatch(r"https?://[^\s/?#@]+([/?#]\S*)?", url):
+            raise InvalidInput(
+                "ROLLOUT_NOTIFY_URL holds no URL that can be posted to. Write one such as "
+                "https://hooks.example/rollout, without a password: what is posted is signed."
+            )
+        if self.notify_secret is not None:
+            return {"url": url, "secret_env": f"{_PREFIX}NOTIFY_SECRET"}
+        return {"url": url, "secret_file": str(Path(self.notify_secret_file or "").absolute())}
 
     def bearer_token(self) -> str | None:
         """Return `token`, else what `token_file` holds. Raises InvalidInput when that cannot be read."""
@@ -202,6 +264,19 @@ def load_settings(**flags: Any) -> Settings:
             (Problem("ROLLOUT_HOST", f"'{settings.host}' is not an address of this machine alone"),),
         )
     return settings
+
+
+def _first_line(file: Any) -> str:
+    """What a file that is named holds. Raises ValueError when it cannot be read or holds nothing."""
+    if not file:
+        return ""
+    try:
+        found = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"ROLLOUT_DATABASE_URL_FILE, {file}, cannot be read: {error}") from error
+    if not found:
+        raise ValueError(f"ROLLOUT_DATABASE_URL_FILE, {file}, is empty; write postgresql://… into it")
+    return found
 
 
 def _loopback(host: str) -> bool:

@@ -13,7 +13,7 @@ import structlog
 from rollout.config import Configuration, ConfigurationFiles
 from rollout.core.errors import InvalidInput, Problem, StoreError
 from rollout.reconciler import Reconciler
-from rollout.schedule import DEAD_AFTER_S, Heartbeat
+from rollout.schedule import DEAD_AFTER_S, FAILING_AFTER_S, Heartbeat
 from rollout.testing import ManualClock
 
 START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -121,6 +121,27 @@ async def test_ticks_that_fail_do_not_count_as_life(
     with pytest.raises(StoreError):
         await heartbeat.beat()
     assert not heartbeat.alive()
+
+
+async def test_ticks_that_all_fail_are_known_before_it_counts_as_dead(
+    heartbeat: Heartbeat, ticks: Ticks, clock: ManualClock
+) -> None:
+    def fail() -> None:
+        raise StoreError("the disk is full")
+
+    ticks.during = fail
+    with pytest.raises(StoreError):
+        await heartbeat.beat()
+    since = clock.now()
+    clock.advance(FAILING_AFTER_S)
+    assert heartbeat.failing_since is None, "one that fails is tried again"
+    clock.advance(1)
+    with pytest.raises(StoreError):
+        await heartbeat.beat()
+    assert heartbeat.failing_since == since
+    ticks.during = lambda: None
+    await heartbeat.beat()
+    assert heartbeat.failing_since is None
 
 
 async def test_a_broken_configuration_is_said_once_and_the_beat_goes_on(

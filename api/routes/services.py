@@ -9,6 +9,7 @@ from api.schemas import AdoptBody, Listing, ServiceBody, ServiceName
 from api.versions import etag, refuse_stale
 from rollout.access import Permission, check_service
 from rollout.core.model import KnownGood
+from rollout.ports import SeenReplica
 from rollout.showing.views import RegionInfo, RunningView, ServiceView
 
 router = v1("services")
@@ -62,6 +63,12 @@ async def adopt(
     """Call what runs now known good."""
     check_service(reads.token, name)
     return Listing(items=await controller.commands.adopt(name, actor, body.reason, body.regions))
+
+
+@router.get("/replicas", dependencies=READ, tags=["system"])
+async def replicas(reads: ReadsDep, lists: ListsDep) -> Listing[SeenReplica]:
+    """List the controllers that share the database, and which services each works on."""
+    return lists.page(await reads.replicas(), lambda each: each.id)
 
 
 @router.get("/regions", dependencies=READ, tags=["regions"])

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The whole story in containers, with figures: a good release through a restart of haproxy and a killed
-controller, and a bad one that comes back by itself.
+replica that stays dead, and a bad one that comes back by itself while PostgreSQL is killed and started again.
 
 `deploy/compose/try.py [--keep]` starts compose.yaml, tells what it saw, and ends it. Exit code 0 only if all
 of it is true. Needs Python alone; BASE and other images as for up.sh (docs/containers.md).
@@ -52,12 +52,18 @@ def container(service: str) -> str:
     return found[0]
 
 
+REPLICAS = ("controller", "controller-2")
+
+
 class Api:
-    """The controller over HTTP, as the admin; a call is repeated while the controller is away."""
+    """The controller over HTTP, as the admin; a call is repeated while nobody answers."""
 
     def __init__(self) -> None:
-        self._token = engine("exec", container("controller"), "cat", "/data/admin-token").stdout.strip()
+        read = [engine("exec", container(name), "cat", "/data/admin-token", check=False) for name in REPLICAS]
+        self._token = next(one.stdout.strip() for one in read if one.returncode == 0)
         self._calls = 0
+        told = [engine("exec", container(name), "cat", "/data/replica-id", check=False) for name in REPLICAS]
+        self.names = dict(zip((one.stdout.strip() for one in told), REPLICAS, strict=True))
 
     def __call__(self, path: str, body: Any = None, method: str = "") -> Any:
         self._calls += 1
@@ -71,6 +77,9 @@ class Api:
                 with urllib.request.urlopen(request, timeout=15) as answer:
                     return json.load(answer)
             except urllib.error.HTTPError as error:
+                if error.code in (502, 503, 504) and time.monotonic() < deadline:
+                    time.sleep(0.5)
+                    continue
                 raise Untrue(f"{path}: {error.code} {error.read().decode()[:300]}") from error
             except (OSError, ValueError):
                 if time.monotonic() > deadline:
@@ -141,18 +150,28 @@ def good_release(api: Api) -> None:
     true(f"R3's haproxy gives {BETTER} {share:.1%} of the traffic: {split}", abs(share - 0.1) < 0.005)
     restart_of_haproxy(api, path, split)
     until("R1 is touched", lambda: phase_of(api(path), "R1") in ("deploying", "baking"), PATIENCE_S)
-    name = container("controller")
-    engine("kill", "-s", "KILL", name)
-    engine("start", name)
-    until("the controller is back", lambda: api("/readyz"))
-    true("the controller was killed and knows where it stood", not api(path)["finished_at"])
+    dead = holder(api)
+    engine("kill", "-s", "KILL", container(dead))
+    killed = time.monotonic()
+    other = until("the other replica holds it", lambda: (now := holder(api)) != dead and now)
+    took = time.monotonic() - killed
+    say(f"✔ {dead} was killed while it worked on {SERVICE}; {other} went on {took:.0f} s later")
     view = until("it ends", lambda: ended(api(path)), PATIENCE_S)
+    engine("start", container(dead))
+    numbers = [row["number"] for row in rows(api, path)]
+    true("its history has no gap", numbers == list(range(1, len(numbers) + 1)))
     order = [row["region"] for row in rows(api, path) if row["to_phase"] == "passed" and row["region"]]
     took = time.monotonic() - began
     true(
         f"{BETTER} {view['phase']} over {' → '.join(order)} in {took:.0f} s",
         (view["phase"], order) == ("succeeded", ["R3", "R1", "R2"]),
     )
+
+
+def holder(api: Api) -> str:
+    """The replica that works on the service; empty while none does."""
+    ids = {one["id"] for one in api("/v1/replicas")["items"] if one["alive"] and SERVICE in one["services"]}
+    return next((api.names[one] for one in ids if one in api.names), "")
 
 
 def restart_of_haproxy(api: Api, path: str, split: dict[str, int]) -> None:
@@ -170,6 +189,10 @@ def restart_of_haproxy(api: Api, path: str, split: dict[str, int]) -> None:
 def bad_release(api: Api) -> None:
     until("the watch of the good one is over", lambda: regions_run(api, BETTER), PATIENCE_S)
     path = start(api, BAD)
+    until("R3 is touched", lambda: phase_of(api(path), "R3") != "pending", PATIENCE_S)
+    engine("kill", "-s", "KILL", container("postgres"))
+    engine("start", container("postgres"))
+    say("✔ PostgreSQL was killed and started again")
     view = until("it ends", lambda: ended(api(path)), PATIENCE_S)
     true(
         f"{BAD} was {view['phase'].replace('_', ' ')} by itself: {view['reason']['text']}",

@@ -16,6 +16,7 @@ secrets=deploy/compose/secrets
 (umask 077 && mkdir -p $secrets)
 [[ -s $secrets/orders ]] || printf 'whsec_%s\n' "$(head -c 32 /dev/urandom | base64)" >$secrets/orders
 [[ -e $secrets/metrics ]] || : >$secrets/metrics
+[[ -s $secrets/database ]] || printf 'postgresql://rollout:%s@postgres/rollout\n' "$(head -c 24 /dev/urandom | base64 | tr '+/' '-_')" >$secrets/database
 chmod 0444 $secrets/*  # the folder keeps others out; in a container another user reads the file
 
 export BUILDAH_FORMAT=docker # podman keeps the image's health check in this format alone
@@ -23,12 +24,20 @@ export BUILDAH_FORMAT=docker # podman keeps the image's health check in this for
 "${compose[@]}" up -d
 
 engine=${ENGINE:-$([[ ${compose[0]} == docker ]] && echo docker || echo podman)}
-controller=$("$engine" ps -q --filter label=com.docker.compose.project=rollout --filter label=com.docker.compose.service=controller)
-controller=$("$engine" inspect --format '{{.Name}}' "$controller")
-controller=${controller#/}
-inside=("$engine" exec -e ROLLOUT_URL=http://127.0.0.1:8080 "$controller" rollout)
-for _ in $(seq 120); do "${inside[@]}" whoami >/dev/null 2>&1 && break; sleep 0.5; done
-"${inside[@]}" whoami >/dev/null || { echo "The controller did not come up. Its log: $engine logs $controller" >&2; exit 1; }
+named() {
+  local id; id=$("$engine" ps -aq --filter label=com.docker.compose.project=rollout --filter "label=com.docker.compose.service=$1")
+  "$engine" inspect --format '{{.Name}}' "$id" | sed 's,^/,,'
+}
+# The replica that was first has the first admin token.
+replicas=("$(named controller)" "$(named controller-2)")
+for _ in $(seq 240); do
+  for controller in "${replicas[@]}"; do
+    inside=("$engine" exec -e ROLLOUT_URL=http://127.0.0.1:8080 "$controller" rollout)
+    "${inside[@]}" whoami >/dev/null 2>&1 && break 2
+  done
+  sleep 0.5
+done
+"${inside[@]}" whoami >/dev/null || { echo "No replica came up. Its log: $engine logs ${replicas[0]}" >&2; exit 1; }
 # Prometheus reads the controller with a viewer's token, good for 90 days; one that is refused is made anew.
 ROLLOUT_TOKEN=$(<$secrets/metrics) && export ROLLOUT_TOKEN
 if [[ -z $ROLLOUT_TOKEN ]] || ! "$engine" exec -e ROLLOUT_TOKEN "${inside[@]:2}" whoami >/dev/null 2>&1; then

@@ -16,6 +16,7 @@ from rollout.cli import (
     database,
     deciding,
     drafting,
+    emergency,
     events,
     judging,
     policies,
@@ -64,6 +65,7 @@ _PANELS: dict[str, Verbs] = {
         "serve": serving.serve,
         "demo": serving.demo,
         "doctor": serving.doctor,
+        "replicas": reading.replicas,
         "whoami": access.whoami,
         "version": access.version,
     },
@@ -84,6 +86,10 @@ _GROUPS: dict[str, tuple[str, Verbs]] = {
     ),
     "config": ("What this machine is set to.", {"show": configuring.show}),
     "token": ("Who may do what.", {"create": access.create_token}),
+    "emergency": (
+        "When the database is gone.",
+        {"show": emergency.show, "restore": emergency.restore},
+    ),
     "db": (
         "The database of this machine.",
         {

@@ -21,10 +21,17 @@ _SQLITE = "sqlite:///"
 
 def backup(session: Session, file: File) -> Exit | None:
     """Copy the database into one file, also while the controller uses it."""
-    from rollout.store.backup import back_up  # noqa: PLC0415  # the database's library is slow to import
+    from rollout.store import backup as sqlite  # noqa: PLC0415  # the database's library is slow to import
+    from rollout.store import backup_postgres as postgres  # noqa: PLC0415  # as above
 
     settings = session.settings
-    made = back_up(_database(session), file, {settings.revisions.name: settings.revisions}, _now(session))
+    files, now = {settings.revisions.name: settings.revisions}, _now(session)
+    path = _sqlite(session)
+    made = (
+        postgres.back_up(settings.database_url, file, files, now)
+        if path is None
+        else sqlite.back_up(path, file, files, now)
+    )
     session.show(_told(made), lambda _: Text(f"✔ {_words(made)}\n  Try it: rollout db verify {file}"))
     return None
 
@@ -39,19 +46,25 @@ def verify(session: Session, file: File) -> Exit | None:
 
 
 def restore(session: Session, file: File) -> Exit | None:
-    """Put a backup in the place of the database, which is kept beside it. The controller must be stopped.
+    """Put a backup in the place of the database, which is kept beside it. Every controller must be stopped.
 
     When it starts again it orders nothing in a region until a reading shows that nothing happened there since
     the backup, or a person has adopted what runs.
     """
     from rollout.bootstrap import only_controller  # noqa: PLC0415  # as above
-    from rollout.store.backup import restore as put_back  # noqa: PLC0415  # as above
+    from rollout.store import backup as sqlite  # noqa: PLC0415  # as above
+    from rollout.store import backup_postgres as postgres  # noqa: PLC0415  # as above
 
     settings = session.settings
     settings.data.mkdir(parents=True, exist_ok=True)
     try:
         with only_controller(settings):
-            found, aside = put_back(file, _database(session), settings.data, _now(session))
+            path, now = _sqlite(session), _now(session)
+            found, aside = (
+                postgres.restore(file, settings.database_url, settings.data, now)
+                if path is None
+                else sqlite.restore(file, path, settings.data, now)
+            )
     except StoreError as error:
         raise Failure(str(error), Exit.USAGE, "mend that, then: rollout db restore FILE") from error
     kept = f"\n  The database before is kept as {aside}" if aside else ""
@@ -66,12 +79,10 @@ _AFTER = (
 )
 
 
-def _database(session: Session) -> Path:
+def _sqlite(session: Session) -> Path | None:
+    """The file of the database; None for one of PostgreSQL."""
     url = session.settings.database_url
-    if not url.startswith(_SQLITE):
-        message = "This is for SQLite. A PostgreSQL database has tools of its own."
-        raise Failure(message, Exit.USAGE, "pg_dump or pg_basebackup")
-    return Path(url.removeprefix(_SQLITE))
+    return Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None
 
 
 def _now(session: Session) -> datetime:

@@ -22,7 +22,7 @@ from rollout.http import client
 from rollout.ports import Ask, Clock
 from rollout.registry import SOURCES
 from rollout.store.engine import open_database
-from rollout.store.migrations import versions
+from rollout.store.migrations import may_write, versions
 
 SKEW_S = 5.0  # more between two clocks makes samples look old
 WITHIN_S = 15.0  # for one region to answer
@@ -189,16 +189,19 @@ def _database(session: Session) -> Check:
         database = open_database(url)
         try:
             present, newest = versions(database)
+            newer = (present or "") > (newest or "")  # revisions are numbers of four digits
+            fits = present == newest or (newer and may_write(database))
             database.prove_writable()
         finally:
             database.close()
     except RolloutError as error:
         return Check(name="database", state="fail", message=str(error), fix=_room(url))
     said = f"{database.name}: schema {present}, {database.about}"
-    if present != newest:
-        newer = (present or "") > (newest or "")  # revisions are numbers of four digits
+    if not fits:
         fix = "install the newer version of this program, which wrote it" if newer else "rollout db upgrade"
         return Check(name="database", state="fail", message=f"{said}; this program needs {newest}", fix=fix)
+    if newer:
+        said += f", newer than the {newest} of this program, which may write it"
     return Check(name="database", state="pass", message=said)
 
 

@@ -39,6 +39,12 @@ def list_rollouts(
     return None
 
 
+def replicas(session: Session) -> Exit | None:
+    """List the controllers that share the database, and what each works on."""
+    session.show(session.remote.get("/v1/replicas").body, render.replicas)
+    return None
+
+
 def status(
     session: Session,
     ref: Ref,

@@ -107,6 +107,20 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
     return found
 
 
+def replicas(page: Mapping[str, Any]) -> Table:
+    """One line a controller; one that is gone holds nothing for long."""
+    rows = [
+        (
+            one["id"],
+            one["about"],
+            Text("alive", "green") if one["alive"] else Text(f"gone since {one['until'][:19]}Z", "red"),
+            ", ".join(one["services"]) or "–",
+        )
+        for one in page["items"]
+    ]
+    return table(("REPLICA", "WHERE", "STATE", "WORKS ON"), rows)
+
+
 def sign_of(phase: str) -> tuple[str, str]:
     """Sign and style of a phase of a rollout or of a region; what moves is ◐."""
     return _PHASES.get(phase, _MOVING)

@@ -7,10 +7,11 @@ them, revisions.py numbers policies, schemas.py tells editors. Nothing else of t
 from rollout.config.files import ConfigurationFiles
 from rollout.config.load import Configuration, PolicyFile, load_configuration, parse_policy
 from rollout.config.nouns import refuse_unreadable
-from rollout.config.revisions import Revisions
+from rollout.config.revisions import Book, Revisions
 from rollout.config.schemas import policy_schema, regions_schema, signals_schema
 
 __all__ = [
+    "Book",
     "Configuration",
     "ConfigurationFiles",
     "PolicyFile",

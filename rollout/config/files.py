@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rollout.config.load import Configuration, load_configuration, names_of_files
-from rollout.config.revisions import Revisions
+from rollout.config.revisions import Book, Revisions
 from rollout.core.errors import InvalidInput, StoreError
 from rollout.ports import Clock
 
@@ -14,13 +14,13 @@ Look = dict[str, tuple[int, int, int, int] | None]
 class ConfigurationFiles:
     """Keeps the newest configuration that could be used. Raises InvalidInput when the first one cannot."""
 
-    def __init__(self, directory: Path, clock: Clock, revisions: Path | None = None) -> None:
+    def __init__(self, directory: Path, clock: Clock, book: Book | None = None) -> None:
         self._directory = directory
         self._clock = clock
-        self._revisions = Revisions(revisions)
+        self._book = book or Revisions()
         self._look = _look(directory)
         self._broken = False  # whether what was last read could not be used
-        self.current: Configuration = load_configuration(directory, self._revisions)
+        self.current: Configuration = load_configuration(directory, self._book)
         self.loaded_at: datetime = clock.now()
 
     def changed(self) -> bool:
@@ -38,8 +38,8 @@ class ConfigurationFiles:
             return None
         self._look = look  # taken before reading: what is written meanwhile is seen the next time
         try:
-            fresh = load_configuration(self._directory, self._revisions)
-        except StoreError as error:  # a full disk must not stop what is under way
+            fresh = load_configuration(self._directory, self._book)
+        except StoreError as error:  # a database that is gone must not stop what is under way
             self._broken = True
             raise InvalidInput(f"{error} Then save a file of the configuration again.") from error
         except InvalidInput:

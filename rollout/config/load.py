@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from rollout.config.document import MAX_BYTES, Document, decode, read_document
 from rollout.config.nouns import overridden, policy_of, refuse_unfit, regions_of, signals_of
-from rollout.config.revisions import Revisions
+from rollout.config.revisions import Book, Revisions
 from rollout.core.errors import InvalidInput, Problem
 from rollout.core.model import Region, Service
 from rollout.core.policy import Policy
@@ -47,10 +47,10 @@ class Configuration:
         return overridden(self.signals, service.signals)
 
 
-def load_configuration(directory: Path, revisions: Revisions | Path | None = None) -> Configuration:
+def load_configuration(directory: Path, book: Book | None = None) -> Configuration:
     """Read every file of `directory`. Raises ONE InvalidInput with a Problem for each wrong place.
 
-    `revisions` is where the revision numbers of policies are kept: a JSON file, or nowhere (all are 1).
+    `book` is where the revision numbers of policies are kept; without one, all are 1.
     """
     load_plugins()
     found = _Problems()
@@ -65,19 +65,16 @@ def load_configuration(directory: Path, revisions: Revisions | Path | None = Non
                 refuse_unfit(policy, documents[name], regions, signals)
     if regions is None or signals is None or found:
         raise found.error(directory)
-    book = revisions if isinstance(revisions, Revisions) else Revisions(revisions)
     return Configuration(
         directory=directory,
         regions=regions,
-        policies=_numbered(policies, texts, book),
+        policies=_numbered(policies, texts, book or Revisions()),
         signals=signals,
         digest=_sha256("".join(f"{name}\0{_sha256(text)}\n" for name, text in sorted(texts.items()))),
     )
 
 
-def _numbered(
-    policies: Mapping[str, Policy], texts: Mapping[str, str], book: Revisions
-) -> dict[str, PolicyFile]:
+def _numbered(policies: Mapping[str, Policy], texts: Mapping[str, str], book: Book) -> dict[str, PolicyFile]:
     """Policies by name, each with its text and its revision."""
     digests = {policy.name: _sha256(texts[file]) for file, policy in policies.items()}
     numbers = book.assign(digests)

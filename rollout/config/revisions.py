@@ -1,41 +1,50 @@
-"""Which revision of a policy a text is: a number that rises with every change and survives restarts."""
+"""Which revision of a policy a text is: one number for each text, which rises with every new one.
+
+The controller keeps them in its database (rollout/store/revisions.py), so that all replicas say the same.
+Here is what works without one: in memory, and reading the file in which an earlier version kept them.
+"""
 
 import json
-import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from rollout.core.errors import InvalidInput, StoreError
 
 
-class Revisions:
-    """Remembers the digests of each policy, oldest first, in a JSON file when `path` is given.
-
-    Raises InvalidInput for a file that is not ours, StoreError when it cannot be read or written.
-    """
-
-    def __init__(self, path: Path | None = None) -> None:
-        self._path = path
-        self._digests: dict[str, list[str]] = _read(path) if path else {}
+class Book(Protocol):
+    """Where revisions are kept."""
 
     def assign(self, digests: Mapping[str, str]) -> Mapping[str, int]:
-        """Give each policy its revision, from 1.
+        """Give each policy the revision of its digest, from 1. Raises InvalidInput and StoreError."""
+        ...
 
-        A digest that is not the newest of its name begins the next revision.
-        """
-        known = {name: list(kept) for name, kept in self._digests.items()}
+
+class Revisions:
+    """A book in memory."""
+
+    def __init__(self) -> None:
+        self._digests: dict[str, list[str]] = {}
+
+    def assign(self, digests: Mapping[str, str]) -> Mapping[str, int]:
+        """Give each policy the revision of its digest, from 1."""
         for name, digest in digests.items():
-            kept = known.setdefault(name, [])
-            if kept[-1:] != [digest]:
+            kept = self._digests.setdefault(name, [])
+            if digest not in kept:
                 kept.append(digest)
-        if known != self._digests and self._path:
-            _write(self._path, known)
-        self._digests = known
-        return {name: len(known[name]) for name in digests}
+        return {name: numbers(self._digests[name])[digest] for name, digest in digests.items()}
 
 
-def _read(path: Path) -> dict[str, list[str]]:
+def numbers(digests: Sequence[str]) -> dict[str, int]:
+    """The revision of each digest, oldest first; one that came twice has the later number."""
+    return {digest: number for number, digest in enumerate(digests, start=1)}
+
+
+def read_file(path: Path) -> dict[str, list[str]]:
+    """The digests of each policy, oldest first, as an earlier version kept them; none where there is no file.
+
+    Raises InvalidInput for a file that is not ours, StoreError when it cannot be read.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -58,23 +67,3 @@ def _is_ours(found: object) -> bool:
         isinstance(kept, list) and kept and all(isinstance(digest, str) for digest in kept)
         for kept in found.values()
     )
-
-
-def _write(path: Path, known: Mapping[str, list[str]]) -> None:
-    """Replace the file in one step, so that a crash leaves the old one or the new one."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(known, file, indent=1, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise StoreError(
-            f"The policy revisions cannot be written to {path}: {error.strerror}. Mend that."
-        ) from error

@@ -6,11 +6,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from rollout.core.model import ActionState, Kind
 
 GOING_BACK = frozenset({Kind.COLLECT, Kind.RESTORE})  # never wait behind anything else
+
+
+class Lane(StrEnum):
+    """What shares room with what while it is done; the first comes first. docs/outbox.md says why."""
+
+    BACK = "back"  # restores, and what is read back of a rollout that goes back
+    KEEP = "keep"  # logs and exit reasons, before going back
+    FORWARD = "forward"  # everything else that targets are ordered
+    TELL = "tell"  # notices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,3 +77,8 @@ class ActionRecord:
     def open(self) -> bool:
         """Whether it is still to be done."""
         return self.state is ActionState.PENDING
+
+    @property
+    def place(self) -> str:
+        """Whom it asks: a region, or of a notice its channel (empty is the one that every notice has)."""
+        return self.action.region or str(self.action.details.get("channel", ""))

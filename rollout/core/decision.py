@@ -10,12 +10,21 @@ from rollout.core.signals import Judgement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """The newest reading of a region: healthy instances by version, and when it began."""
+
+    running: Mapping[str, int]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything known besides the rollout and its plan.
 
     `others` are the other unfinished rollouts of the service, oldest first. `overlapping` are those under way
     or watched, of any service, besides this one; known only where there is harm. `stopped_at` is when a
-    rollback stopped the service's automatic promotion. `known_good` and `generations` are per region.
+    rollback stopped the service's automatic promotion. `known_good` and `generations` are per region, and so
+    is `running`: regions that were never read, or are in doubt, are left out.
     """
 
     judgement: Judgement = Judgement()
@@ -30,6 +39,7 @@ class Facts:
     rolled_back_by: str | None = None  # of an untouched rollout: who rolled its version back before
     known_good: Mapping[str, tuple[KnownGood, ...]] = field(default_factory=dict)
     generations: Mapping[str, int] = field(default_factory=dict)
+    running: Mapping[str, Seen] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,6 +98,13 @@ class StaleWrite(Conflict):
         super().__init__(message, "stale")
 
 
+class Fenced(Conflict):
+    """The claim that a write rests on is another replica's now; nothing was written."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "fenced")
+
+
 class NotAuthenticated(RolloutError):
     """No token, or one that is unknown, expired or revoked."""
 

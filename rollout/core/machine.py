@@ -44,6 +44,8 @@ class Trigger(StrEnum):
     NO_DATA = "no_data"  # nothing to judge for too long
     SUSPECTED = "suspected"  # evidence of harm that is not enough to act on alone
     BAKE_EXPIRED = "bake_expired"  # a bake until pass reached its max undecided
+    DRIFTED = "drifted"  # a region runs something else than was ordered, and it is not ordered again
+    INVARIANT_BROKEN = "invariant_broken"  # a decision would have broken a promise, and was not taken
     QUEUE_EXPIRED = "queue_expired"  # waited too long for another rollout
     STOPPED = "stopped"  # a rollback of the service stopped automatic promotion
     HOLD_EXPIRED = "hold_expired"  # its owner's time is over; it stays held, people are told
@@ -75,12 +77,16 @@ class RegionTrigger(StrEnum):
     UNREACHABLE = "unreachable"  # does not answer
     REACHABLE = "reachable"  # answers again
     RESTORE_FAILED = "restore_failed"
+    DRIFTED = "drifted"  # it runs something else than was read back: what should run is ordered again
+    MENDED = "mended"  # after that, a region that had passed was read back
 
 
 class Remark(StrEnum):
     """Rows of history that move nothing: the phase before and after is the same."""
 
     NOTE = "note"  # what somebody wants to be remembered
+    DRIFTED = "drifted"  # a region runs something else, and nothing is ordered: it is held, or has ended
+    INVARIANT_BROKEN = "invariant_broken"  # a part of a decision was left out; what goes back goes on
     GATE_AWAITED = "gate_awaited"  # every region of the stage stands at it
     GATE_REPORTED = "gate_reported"  # a pipeline says what it found
     WOULD_ASK = "would_ask"  # in mode observe, what people or a pipeline would have been asked
@@ -105,12 +111,14 @@ PHASES: Mapping[Phase, Mapping[Trigger, Phase]] = {
         _T.HOLD: P.HELD,
         _T.STOPPED: P.HELD,
         _T.QUEUE_EXPIRED: P.HELD,
+        _T.INVARIANT_BROKEN: P.HELD,
         **_BEFORE_TOUCHED,
     },
     P.PREFLIGHT: {
         _T.PREFLIGHT_PASSED: P.PROGRESSING,
         _T.PREFLIGHT_FAILED: P.HELD,
         _T.HOLD: P.HELD,
+        _T.INVARIANT_BROKEN: P.HELD,
         **_BEFORE_TOUCHED,
     },
     P.PROGRESSING: {
@@ -121,6 +129,8 @@ PHASES: Mapping[Phase, Mapping[Trigger, Phase]] = {
         _T.SUSPECTED: P.HELD,
         _T.BAKE_EXPIRED: P.HELD,
         _T.GATE_UNMET: P.HELD,
+        _T.DRIFTED: P.HELD,
+        _T.INVARIANT_BROKEN: P.HELD,
         _T.GATE_FAILED: P.ROLLING_BACK,
         _T.PROMOTE: P.PROGRESSING,
         _T.WOULD_ROLL_BACK: P.PROGRESSING,
@@ -134,6 +144,8 @@ PHASES: Mapping[Phase, Mapping[Trigger, Phase]] = {
         _T.HOLD: P.HELD,
         _T.NO_DATA: P.HELD,
         _T.SUSPECTED: P.HELD,
+        _T.DRIFTED: P.HELD,
+        _T.INVARIANT_BROKEN: P.HELD,
         **_BEFORE_TOUCHED,
         **_GOING_BACK,
     },
@@ -174,9 +186,9 @@ _BACK: Mapping[RegionTrigger, RegionPhase] = {_RT.RESTORE: R.RESTORING}
 
 REGION_PHASES: Mapping[RegionPhase, Mapping[RegionTrigger, RegionPhase]] = {
     R.PENDING: {_RT.DEPLOY: R.DEPLOYING},
-    R.DEPLOYING: {_RT.DEPLOY: R.DEPLOYING, _RT.DEPLOYED: R.BAKING, **_BACK},
-    R.BAKING: {_RT.DEPLOY: R.DEPLOYING, _RT.BAKE_PASSED: R.PASSED, **_BACK},
-    R.PASSED: {**_BACK},
+    R.DEPLOYING: {_RT.DEPLOY: R.DEPLOYING, _RT.DEPLOYED: R.BAKING, _RT.MENDED: R.PASSED, **_BACK},
+    R.BAKING: {_RT.DEPLOY: R.DEPLOYING, _RT.DRIFTED: R.DEPLOYING, _RT.BAKE_PASSED: R.PASSED, **_BACK},
+    R.PASSED: {_RT.DRIFTED: R.DEPLOYING, **_BACK},
     R.RESTORING: {
         _RT.RESTORE: R.RESTORING,  # to the next known good
         _RT.RESTORED: R.RESTORED,
@@ -185,7 +197,7 @@ REGION_PHASES: Mapping[RegionPhase, Mapping[RegionTrigger, RegionPhase]] = {
     },
     R.UNREACHABLE: {_RT.REACHABLE: R.RESTORING},  # whatever happened meanwhile is read back then
     R.RESTORE_FAILED: {_RT.RESTORE: R.RESTORING, _RT.RESTORED: R.RESTORED},
-    R.RESTORED: {},
+    R.RESTORED: {_RT.DRIFTED: R.RESTORING},
 }
 
 

@@ -3,6 +3,7 @@
 What must not live here: what is allowed (machine.py), what is wise (decide.py), how anything is stored.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 CONTROLLER = "controller"  # the actor of everything that no person asked for
+_DIGEST = re.compile(r"(?<![0-9A-Za-z])sha256(?::|%3[Aa])[0-9a-f]{64}(?![0-9A-Za-z])")
 
 
 class Phase(StrEnum):
@@ -150,6 +152,11 @@ class Release:
     change_url: str | None = None
     author: str | None = None
 
+    @property
+    def pinned(self) -> bool:
+        """Whether the artifact is named by its digest, so that it is the same bytes for ever."""
+        return self.artifact is not None and _DIGEST.search(self.artifact) is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
@@ -239,6 +246,7 @@ class Hold:
     until: datetime | None = None
     then: str = "hold"
     expired: bool = False
+    still: bool = False  # also deploys under way are not followed: an emergency put something else there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +311,23 @@ class GateReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """Something else was read in a region than was ordered and read back there before.
+
+    `since` is the first reading that showed it and `at` the newest, of which `running` is. `asked` is the key
+    of the read-back that is to confirm it, and `denied` counts those that did not. `told`: people know, and
+    it is not ordered again until one of them lets the rollout go on.
+    """
+
+    since: datetime
+    at: datetime
+    running: Mapping[str, int]
+    asked: str = ""
+    denied: int = 0
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegionRollout:
     """One region inside one rollout.
 
@@ -331,6 +356,9 @@ class RegionRollout:
     restored_at: datetime | None = None
     rehearsed: bool = False
     holdback_released: bool = False
+    drift: Drift | None = None
+    mended: tuple[datetime, ...] = ()  # when it was ordered again since it drifted, within the last hour
+    reads_as: Mapping[str, int] = field(default_factory=dict)  # what a reading counts of what was ordered
 
     @property
     def touched(self) -> bool:

@@ -5,7 +5,7 @@ night: one culprit is spelled out, the others are named.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from rollout.core.model import Reason
@@ -64,6 +64,11 @@ def plain(code: str, text: str, *, region: str | None = None, since: datetime | 
 def joined(text: str, remark: str) -> str:
     """A sentence and what is told after it, if anything."""
     return f"{text.rstrip('.')}. {remark}" if remark else text
+
+
+def running(counts: Mapping[str, int]) -> str:
+    """What runs: `1 × 1.1.0, 3 × 1.0.0`."""
+    return ", ".join(f"{count} × {version}" for version, count in sorted(counts.items())) or "nothing"
 
 
 # ------------------------------------------------------------------ numbers in words

@@ -18,11 +18,13 @@ from pydantic import Field, field_validator, model_validator
 from rollout.core.actions import Action
 from rollout.core.errors import PermanentError, TransientError
 from rollout.core.model import Instance, Kind
-from rollout.deployers import answer, webhook_signing
+from rollout.deployers import answer
 from rollout.deployers.answer import FirstSeen, Told
-from rollout.deployers.webhook_call import Answered, AskedToWait, Gone, call, origin
+from rollout.deployers.webhook_call import Answered, AskedToWait, Gone, call
 from rollout.ports import Progress, Reply
 from rollout.registry import DEPLOYERS, Options, Surroundings
+from rollout.sending import origin
+from rollout.signing import secrets_in, signed
 
 READING_S = 4.0  # for the answer to a reading of instances, which is one of many
 BACK_WAITS_S = 5.0  # at most, before a way back is ordered from a target that asked for time
@@ -142,9 +144,9 @@ class WebhookDeployer:
     ) -> Answered:
         self._wait_as_asked(action)
         file, variable = self._options.secret_file, self._options.secret_env
-        secrets = webhook_signing.secrets_in(self._around.directory, file, variable)
+        secrets = secrets_in(self._around.directory, file, variable)
         now = self._around.clock.now()
-        headers = webhook_signing.signed(key, now, body, secrets)
+        headers = signed(key, now, body, secrets)
         http = self._around.http
         try:
             return await call(http, method, url, body=body, headers=headers, timeout_s=timeout_s, now=now)

@@ -1,10 +1,5 @@
-"""One signed request of the deployer `webhook`, and its answer in words; no order is understood here.
+"""One signed request of the deployer `webhook`, and its answer in words; no order is understood here."""
 
-Every request has a connection of its own, so that a second answer on an old one can never be taken for the
-answer to the next order.
-"""
-
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -14,10 +9,10 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from rollout.core.errors import PermanentError, TransientError
+from rollout.sending import answered, origin, said
 
 LARGEST = 1_000_000  # bytes of an answer
 LONGEST_WAIT_S = 300.0  # that a target may ask for by Retry-After
-UNKNOWN = "Whether it acted is unknown; it is asked again under the same key."
 AGAIN = frozenset({401, 403, 408, 425, 429})  # refusals that may pass; 401 and 403: secrets are being changed
 
 
@@ -42,12 +37,6 @@ class Gone(TransientError):
     """What was asked for by its Location is not there any more."""
 
 
-def origin(url: str) -> str:
-    """Scheme, host and port: all of an address that may be shown, since the rest may hold what is secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
 async def call(
     http: httpx.AsyncClient,
     method: Literal["GET", "POST"],
@@ -60,23 +49,8 @@ async def call(
 ) -> Answered:
     """Send one request. Raises TransientError where asking again may help, PermanentError where not."""
     who = origin(url)
-    sent = {**headers, "Accept": "application/json", "Accept-Encoding": "identity", "Connection": "close"}
-    if method == "POST":
-        sent["Content-Type"] = "application/json"
-    try:
-        async with (
-            asyncio.timeout(timeout_s),
-            http.stream(method, url, content=body or None, headers=sent, timeout=timeout_s) as response,
-        ):
-            content = await _bounded(response, who)
-    except (TimeoutError, httpx.TimeoutException) as error:
-        raise TransientError(f"{who} did not answer within {timeout_s:g} s. {UNKNOWN}") from error
-    except httpx.ConnectError as error:
-        raise TransientError(f"{who} cannot be reached: {_why(error)}. It is asked again.") from error
-    except httpx.InvalidURL as error:
-        raise PermanentError(f"{who} is no address that can be asked; correct `url`.") from error
-    except (httpx.HTTPError, OSError) as error:
-        raise TransientError(f"{who} broke off its answer: {_why(error)}. {UNKNOWN}") from error
+    async with answered(http, method, url, body=body, headers=headers, timeout_s=timeout_s) as response:
+        content = await _bounded(response, who)
     _refuse(response, content, who, now)
     return Answered(response.status_code, content, _location(response, url, who))
 
@@ -104,7 +78,7 @@ def _refuse(response: httpx.Response, content: bytes, who: str, now: datetime) -
             f"{who} redirects ({code}) to {to.hostname or 'nowhere'}. A signed order follows no redirect: "
             "write the final address as `url`."
         )
-    text = f"{who} answers {code}{_said(content)}."
+    text = f"{who} answers {code}{said(content)}."
     if code in {404, 410} and response.request.method == "GET":
         raise Gone(text)
     if code in AGAIN or code >= 500:
@@ -138,17 +112,3 @@ def _asked_wait(written: str, now: datetime) -> float:
 
 def _until(written: str, now: datetime) -> float:
     return (parsedate_to_datetime(written) - now).total_seconds()
-
-
-def _said(content: bytes) -> str:
-    """The first line of a refusal, or its `message` where it is JSON of the contract."""
-    try:
-        said = httpx.Response(200, content=content).json().get("message", "")
-    except (ValueError, AttributeError, RecursionError):
-        said = content.decode("utf-8", errors="replace")
-    line = "".join(letter if letter.isprintable() else " " for letter in str(said))[:300].strip().rstrip(".")
-    return f": {line}" if line else ""
-
-
-def _why(error: Exception) -> str:
-    return (str(error) or type(error).__name__)[:200]

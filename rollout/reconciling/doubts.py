@@ -13,9 +13,10 @@ from datetime import datetime
 import structlog
 
 from rollout.core.actions import Action, ActionRecord
-from rollout.core.errors import OutsideError, RolloutError
+from rollout.core.errors import RolloutError
 from rollout.core.model import Doubt, Kind, ServiceRegion
-from rollout.ports import Clock, Deployer, Notice, Notifier, Progress, Reply, Store
+from rollout.ports import Clock, Deployer, Notice, Progress, Reply, Store
+from rollout.reconciling.holding import Holding
 
 log = structlog.get_logger(__name__)
 
@@ -25,12 +26,21 @@ Pair = tuple[str, str]  # service, region
 
 
 class Doubts:
-    """Which regions are in doubt, and the readings that settle it. `deployer` may raise KeyError."""
+    """Which regions are in doubt, and the readings that settle it.
+
+    `deployer` may raise KeyError. `tell` tells people once for each key, and tries until it has.
+    """
 
     def __init__(
-        self, store: Store, clock: Clock, deployer: Callable[[str], Deployer], notifier: Notifier
+        self,
+        store: Store,
+        clock: Clock,
+        deployer: Callable[[str], Deployer],
+        tell: Callable[[Notice], None],
+        holding: Holding,
     ) -> None:
-        self._store, self._clock, self._deployer, self._notifier = store, clock, deployer, notifier
+        self._store, self._clock, self._deployer, self._tell = store, clock, deployer, tell
+        self._holding = holding
         self._pairs: Mapping[Pair, ServiceRegion] | None = None
         self._looked_at: datetime | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -38,7 +48,7 @@ class Doubts:
     async def look(self) -> None:
         """Begin a round of readings when one is due; the caller waits for no region."""
         if self._pairs is None:
-            await self._read()
+            await self.read()
         now, last = self._clock.now(), self._looked_at
         if not self._pairs or (last and 0 <= (now - last).total_seconds() < LOOK_EVERY_S):
             return
@@ -56,32 +66,35 @@ class Doubts:
         """The round of readings that has not ended."""
         return (self._looking,) if self._looking and not self._looking.done() else ()
 
-    async def _read(self) -> None:
+    async def read(self) -> None:
+        """Which regions are in doubt; needed anew, before anything is ordered, when there are new claims."""
         self._pairs = {(pair.service, pair.region): pair for pair in await self._store.doubted()}
 
     async def _round(self) -> None:
         """Read every region at the same time, so that a silent one delays no other."""
         try:
-            await self._read()  # what a person adopted meanwhile is in no doubt any more
-            pairs = tuple((self._pairs or {}).values())
+            await self.read()  # what a person adopted meanwhile is in no doubt any more
+            pairs = tuple(
+                one for one in (self._pairs or {}).values() if one.service in self._holding.services
+            )
             looks = (self._look_at(pair, pair.doubt) for pair in pairs if pair.doubt is not None)
             ended = await asyncio.gather(*looks, return_exceptions=True)
             for pair, error in zip(pairs, ended, strict=True):
                 if isinstance(error, Exception):
                     log.warning("doubt stays", service=pair.service, region=pair.region, error=str(error))
-            await self._read()
+            await self.read()
         except RolloutError as error:
             log.warning("regions in doubt not read", error=str(error))
 
     async def _look_at(self, pair: ServiceRegion, doubt: Doubt) -> None:
-        found = await self._ask(pair, doubt)
+        found, fence = await self._ask(pair, doubt), self._holding.fence(pair.service)
         if not found.found:
-            await self._store.settle_doubt(pair.service, pair.region, None)
+            await self._store.settle_doubt(pair.service, pair.region, None, fence)
             log.info("region is in no doubt any more", service=pair.service, region=pair.region)
-        elif found != doubt:
-            await self._store.settle_doubt(pair.service, pair.region, found)
-            if not doubt.found:
-                await self._page(pair, found)
+            return
+        if found != doubt:
+            await self._store.settle_doubt(pair.service, pair.region, found, fence)
+        self._page(pair, found)
 
     async def _ask(self, pair: ServiceRegion, doubt: Doubt) -> Doubt:
         """What a reading says; `found` is empty when it settles the doubt."""
@@ -97,7 +110,7 @@ class Doubts:
         except (TimeoutError, RolloutError) as error:
             return replace(doubt, found=f"it does not answer: {error or 'nothing in time'}")
 
-    async def _page(self, pair: ServiceRegion, doubt: Doubt) -> None:
+    def _page(self, pair: ServiceRegion, doubt: Doubt) -> None:
         where = f"{pair.service} in {pair.region}"
         text = (
             f"{where} is in doubt: {doubt.text}; {doubt.found}. Nothing is ordered there. See what runs "
@@ -105,11 +118,7 @@ class Doubts:
             f"adopt what runs (rollout adopt {pair.service} --region {pair.region})."
         )
         key = f"doubt/{pair.service}/{pair.region}/{doubt.since.isoformat()}"
-        notice = Notice(key=key, rollout_id="", service=pair.service, text=text, urgent=True)
-        try:
-            await self._notifier.send(notice)
-        except OutsideError as error:
-            log.warning("notice not delivered", key=key, error=str(error))
+        self._tell(Notice(key=key, rollout_id="", service=pair.service, text=text, urgent=True))
 
 
 def _compared(doubt: Doubt, reply: Reply) -> Doubt:

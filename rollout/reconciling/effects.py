@@ -1,28 +1,31 @@
 """Act: recorded actions are done by tasks of their own, each with its key, and marked done afterwards.
 
-A slow or dead target delays nobody else. After a crash, what is recorded and not done is done again.
+Each lane has room of its own in each place (lanes.py), so a slow or dead target delays nobody else. After a
+crash, what is recorded and not done is done again.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
 
 import structlog
 
 from rollout.config import Configuration
-from rollout.core.actions import GOING_BACK, ActionRecord, ActionResult
-from rollout.core.errors import OutsideError, PermanentError, gone_wrong
+from rollout.core.actions import ActionRecord, ActionResult, Lane
+from rollout.core.errors import Fenced, OutsideError, PermanentError, gone_wrong
+from rollout.core.invariants import may_begin
 from rollout.core.model import ActionState, Kind, Region
-from rollout.ports import Clock, Deployer, Notice, Notifier, Progress, Reply, Store
+from rollout.http import pool
+from rollout.ports import Clock, Deployer, Progress, Reply, Store
+from rollout.reconciling import attempts
+from rollout.reconciling.holding import Holding
+from rollout.reconciling.lanes import Lanes
 from rollout.telemetry.onlooker import NOBODY, Attempted, Onlooker
 
 log = structlog.get_logger(__name__)
 
-BATCH = 100  # actions begun in one tick
+BATCH = 100  # actions that are read at once
 APPLY_TIMEOUT_S = 30.0
-POLL_S = 0.5  # before asking again about an action that is under way
-RETRY_S, RETRY_CAP_S, RETRY_BACK_CAP_S = 0.5, 15.0, 5.0  # going back is retried more often
 
 
 class Effects:
@@ -34,74 +37,131 @@ class Effects:
         clock: Clock,
         configuration: Callable[[], Configuration],
         deployer: Callable[[Region], Deployer],
-        notifier: Notifier,
+        send: Callable[[ActionRecord], Awaitable[None]],
+        holding: Holding,
         forbidden: Callable[[ActionRecord], bool],
         changed: Callable[[], None],
         onlooker: Onlooker = NOBODY,
     ) -> None:
         self._store, self._clock, self._configuration = store, clock, configuration
-        self._deployer, self._notifier = deployer, notifier
+        self._deployer, self._send, self._holding = deployer, send, holding
         self._forbidden, self._changed, self._onlooker = forbidden, changed, onlooker
         self._doing: dict[str, asyncio.Task[None]] = {}
+        self._services: dict[str, str] = {}  # of what is being done, by key
+        self._lanes = Lanes()
 
     @property
     def under_way(self) -> tuple[asyncio.Task[None], ...]:
         """The attempts that have not ended."""
         return tuple(self._doing.values())
 
-    async def act(self) -> None:
-        """Begin every action that is due, and that no doubt forbids."""
-        for record in await self._store.due_actions(self._clock.now(), BATCH):
-            if record.key not in self._doing and not self._forbidden(record):
-                task = asyncio.create_task(self._do(record), name=record.key)
-                self._doing[record.key] = task
-                task.add_done_callback(lambda done: self._doing.pop(done.get_name(), None))
+    @property
+    def busy(self) -> frozenset[str]:
+        """The services for which something is being done."""
+        return frozenset(self._services.values())
 
-    async def _do(self, record: ActionRecord) -> None:
-        """One attempt at one action, and its result recorded."""
-        with structlog.contextvars.bound_contextvars(**_names(record)):
+    def leave_lost(self) -> None:
+        """Stop what is done for services that another replica may hold; it goes on with the same key."""
+        for key, service in self._services.items():
+            if self._holding.is_over(service):
+                self._doing[key].cancel()
+
+    async def act(self) -> None:
+        """Begin, lane by lane, whatever is due and may be begun: what goes back first."""
+        now, owner = self._clock.now(), self._holding.owner
+        if await self._store.due_actions(now, 1, owner, besides=self._doing):
+            for lane in Lane:
+                await self._fill(lane)
+
+    async def _fill(self, lane: Lane) -> None:
+        """Give the lane's room to what is due the longest; what may not be begun hides nothing behind it."""
+        passed: set[str] = set()
+        while True:
+            found = await self._store.due_actions(
+                self._clock.now(),
+                BATCH,
+                self._holding.owner,
+                lane=lane,
+                full=self._lanes.full(lane),
+                besides=passed | self._lanes.keys(lane),
+            )
+            passed |= {record.key for record in found if not self._begin(lane, record)}
+            if len(found) < BATCH:
+                return
+
+    def _begin(self, lane: Lane, record: ActionRecord) -> bool:
+        """Begin an attempt where no doubt forbids it, the lease leaves time for it, and there is room."""
+        if self._forbidden(record) or not self._holding.may_act(record.action.service):
+            return False
+        if record.key in self._doing or not self._lanes.enter(lane, record.place, record.key):
+            return False
+        task = asyncio.create_task(self._do(lane, record), name=record.key)
+        self._doing[record.key], self._services[record.key] = task, record.action.service
+        task.add_done_callback(lambda _: self._left(lane, record))
+        return True
+
+    def _left(self, lane: Lane, record: ActionRecord) -> None:
+        """Its room is free; where there was none, others may wait for it."""
+        self._doing.pop(record.key, None)
+        self._services.pop(record.key, None)
+        if self._lanes.leave(lane, record.place, record.key):
+            self._changed()
+
+    async def _do(self, lane: Lane, record: ActionRecord) -> None:
+        """One attempt at one action, over connections of its lane and place, and its result recorded."""
+        with (
+            structlog.contextvars.bound_contextvars(**attempts.names(record)),
+            pool(f"{lane}/{record.place}"),
+        ):
             began = self._clock.now()
             try:
-                ended = await self._attempt(record)
-                await self._store.save_action(ended)
-                if not ended.open:
+                after = await self._attempt(lane, record)
+                await self._store.save_action(after, self._holding.fence(record.action.service))
+                if not after.open:
                     self._changed()
+            except Fenced as error:
+                self._holding.lost(record.action.service)
+                log.warning("action not recorded; the replica that holds it does it", error=str(error))
             except Exception as error:
                 log.warning("action not recorded; it is done again", error=str(error))
             else:
-                _say(ended)
-                self._onlooker.attempted(Attempted(record=ended, began=began, ended=self._clock.now()))
+                attempts.say(record, after)
+                self._onlooker.attempted(Attempted(record=after, began=began, ended=self._clock.now()))
 
-    async def _attempt(self, record: ActionRecord) -> ActionRecord:
+    async def _attempt(self, lane: Lane, record: ActionRecord) -> ActionRecord:
+        if record.action.kind is not Kind.NOTIFY and (why := await self._barred(record)):
+            return attempts.held_off(record, why, self._clock.now())
         record = replace(record, attempts=record.attempts + 1)
         try:
             async with asyncio.timeout(APPLY_TIMEOUT_S):
                 reply = await self._apply(record)
         except PermanentError as error:
-            return _ended(record, ActionState.FAILED, ActionResult(message=str(error)), self._clock.now())
+            failed = ActionResult(message=str(error))
+            return attempts.ended(record, ActionState.FAILED, failed, self._clock.now())
         except Exception as error:  # also what nobody foresaw is tried again, visibly and ever more slowly
             if not isinstance(error, OutsideError | TimeoutError):
                 log.exception("action failed in a way that nobody foresaw")
             message = gone_wrong(error, APPLY_TIMEOUT_S)
-            return _again(record, message, self._clock.now(), unreachable=True)
+            return attempts.unanswered(record, lane, message, self._clock.now())
         if reply.progress is Progress.RUNNING:
-            return _again(record, reply.result.message, self._clock.now(), unreachable=False)
+            return attempts.running(record, reply.result.message, self._clock.now())
         good = reply.progress is Progress.SUCCEEDED
         state = ActionState.SUCCEEDED if good else ActionState.FAILED
-        return _ended(record, state, reply.result, self._clock.now())
+        return attempts.ended(record, state, reply.result, self._clock.now())
+
+    async def _barred(self, record: ActionRecord) -> str:
+        """Why it may not begin, by what is stored now: a decision may have come since it was found due.
+
+        The process may have stood still since then as well, so the lease is looked at last.
+        """
+        why = may_begin(record, await self._store.rollout(record.rollout_id))
+        held = self._holding.may_act(record.action.service)
+        return why or ("" if held else "The lease of this replica is over, or nearly; another may do it.")
 
     async def _apply(self, record: ActionRecord) -> Reply:
         action = record.action
         if action.kind is Kind.NOTIFY:
-            await self._notifier.send(
-                Notice(
-                    key=record.key,
-                    rollout_id=record.rollout_id,
-                    service=action.service,
-                    text=str(action.details["text"]),
-                    urgent=bool(action.details["urgent"]),
-                )
-            )
+            await self._send(record)
             return Reply(progress=Progress.SUCCEEDED)
         deployer = self._deployer(await self._region(record))
         if action.kind not in deployer.supports:
@@ -116,42 +176,3 @@ class Effects:
         name = record.action.region or ""
         found = self._configuration().regions.get(name)
         return found or (await self._store.case(record.rollout_id)).plan.regions[name]
-
-
-def _names(record: ActionRecord) -> dict[str, str]:
-    """What every line of the log about this attempt has."""
-    action = record.action
-    where = {"region": action.region} if action.region else {}
-    known = {"rollout_id": record.rollout_id, "service": action.service, **where}
-    return {**known, "action": record.key, "kind": action.kind}
-
-
-def _say(record: ActionRecord) -> None:
-    """One line when an action has ended, and one when its target begins to be silent."""
-    message, attempts = record.result.message, record.attempts
-    if record.state is ActionState.FAILED:
-        log.warning("action failed", attempts=attempts, message=message)
-    elif not record.open:
-        log.info("action done", attempts=attempts, message=message)
-    elif record.unreachable_since is not None and attempts == 1:
-        log.warning("action not answered; trying again", message=message)
-
-
-def _ended(record: ActionRecord, state: ActionState, result: ActionResult, now: datetime) -> ActionRecord:
-    return replace(record, state=state, result=result, ended_at=now, unreachable_since=None)
-
-
-def _again(record: ActionRecord, message: str, now: datetime, *, unreachable: bool) -> ActionRecord:
-    """Ask again later, unless its deadline has passed."""
-    if record.deadline and now >= record.deadline:
-        took = (now - record.recorded_at).total_seconds()
-        text = f"not done within {took:.0f} s. {message}"
-        return _ended(record, ActionState.FAILED, ActionResult(message=text), now)
-    cap = RETRY_BACK_CAP_S if record.action.kind in GOING_BACK else RETRY_CAP_S
-    wait = min(cap, RETRY_S * 2.0 ** min(record.attempts, 10)) if unreachable else POLL_S
-    return replace(
-        record,
-        due_at=now + timedelta(seconds=wait),
-        result=ActionResult(message=message),
-        unreachable_since=(record.unreachable_since or now) if unreachable else None,
-    )

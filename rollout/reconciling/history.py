@@ -1,8 +1,9 @@
 """Opens the evidence of a region on the history of its service.
 
 That may take seconds (weeks of blocks, from a source far away), so it is read in a task of its own and holds
-up no tick. Nothing is judged there until it was read whole; what came meanwhile is judged then. A crash
-loses the reading and nothing else: it is read again, up to the same moment.
+up no tick. Nothing is judged there until it was read whole; what came meanwhile is judged then. What was
+opened is stored at once: a crash loses a reading under way and nothing else; it is read again, up to the same
+moment.
 
 What must not live here: judging, and what to do about it.
 """
@@ -15,12 +16,13 @@ from typing import TypeGuard
 
 import structlog
 
+from rollout.core.errors import RolloutError
 from rollout.core.judge import begin
 from rollout.core.judge.evidence import RegionEvidence
 from rollout.core.model import Region, RegionRollout, ServiceRegion
 from rollout.core.plan import Plan
 from rollout.core.signals import Sample
-from rollout.ports import Case, HistorySource, MetricSource, Past, Store
+from rollout.ports import Case, Fence, HistorySource, MetricSource, Past, Store
 
 log = structlog.get_logger(__name__)
 
@@ -75,10 +77,12 @@ def _as_deployed(plan: Plan, region: RegionRollout, version: str) -> Plan:
 
 
 class Histories:
-    """Evidence that is being opened, or was and is not stored yet."""
+    """Evidence that is being opened, or was and no decision rests on it yet."""
 
-    def __init__(self, store: Store, source: Callable[[Region], MetricSource]) -> None:
-        self._store, self._source = store, source
+    def __init__(
+        self, store: Store, source: Callable[[Region], MetricSource], fence: Callable[[str], Fence]
+    ) -> None:
+        self._store, self._source, self._fence = store, source, fence
         self._tasks: dict[tuple[str, str], asyncio.Task[RegionEvidence]] = {}
         self._failed: dict[tuple[str, str], int] = {}
 
@@ -103,7 +107,7 @@ class Histories:
         return None
 
     def close(self, rollout_id: str, keep: Sequence[str]) -> None:
-        """Give up what is stored, or not wanted any more: all of a rollout but the regions of `keep`."""
+        """Give up what is judged, or not wanted any more: all of a rollout but the regions of `keep`."""
         for key in [key for key in self._tasks if key[0] == rollout_id and key[1] not in keep]:
             task = self._tasks.pop(key)
             if not task.cancel() and not task.cancelled():
@@ -115,7 +119,7 @@ class Histories:
         for region in (want.region, *want.peers):
             async with asyncio.timeout(TIMEOUT_S):
                 past += await self._past(want, region, failed)
-        return await asyncio.to_thread(  # calibrating on weeks is work for a processor
+        opened = await asyncio.to_thread(  # calibrating on weeks is work for a processor
             begin,
             want.plan,
             region=want.region.name,
@@ -124,6 +128,16 @@ class Histories:
             now=want.at,
             history=past,
         )
+        await self._keep(want, opened)
+        return opened
+
+    async def _keep(self, want: Opening, opened: RegionEvidence) -> None:
+        """So that a controller that is soon gone has read for the next one."""
+        try:
+            await self._store.begin_evidence(want.rollout_id, opened, self._fence(want.service))
+        except RolloutError as error:
+            where = {"rollout_id": want.rollout_id, "region": want.region.name}
+            log.info("evidence not stored before a decision", **where, error=str(error))
 
     async def _past(self, want: Opening, region: Region, failed: int) -> Sequence[Sample]:
         """What the source itself keeps; what is stored here where it keeps nothing, or gave nothing so often.

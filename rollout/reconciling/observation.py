@@ -5,18 +5,20 @@ Nothing here judges or decides.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
 
 from rollout.config import Configuration
-from rollout.core.errors import RolloutError, gone_wrong
+from rollout.core.errors import Fenced, RolloutError, gone_wrong
 from rollout.core.model import Instance, Region, Service
 from rollout.core.plan import Plan
-from rollout.core.signals import Signal
+from rollout.core.signals import Sample, Signal
+from rollout.http import pool
 from rollout.ports import Ask, Clock, Deployer, MetricSource, Observed, Store
+from rollout.reconciling.holding import Holding
 from rollout.telemetry.onlooker import NOBODY, Onlooker, Read
 
 log = structlog.get_logger(__name__)
@@ -44,11 +46,12 @@ class Observation:
         deployer: Callable[[Region], Deployer],
         source: Callable[[Region], MetricSource],
         collect_s: float,
+        holding: Holding,
         onlooker: Onlooker = NOBODY,
     ) -> None:
         self._store, self._clock, self._configuration = store, clock, configuration
         self._deployer, self._source, self._collect_s = deployer, source, collect_s
-        self._onlooker = onlooker
+        self._holding, self._onlooker = holding, onlooker
         self._wanted: dict[tuple[str, str], Wanted] = {}
         self._observing: dict[tuple[str, str], asyncio.Task[None]] = {}
 
@@ -71,7 +74,7 @@ class Observation:
         now = self._clock.now()
         known = {(o.service, o.region): o for o in await self._store.observed()}
         begun = []
-        for service in await self._store.services():
+        for service in await self._services():
             for region in self._regions_of(service):
                 key = (service.name, region.name)
                 old = known.get(key) or Observed(service=service.name, region=region.name)
@@ -85,6 +88,11 @@ class Observation:
             answered, _ = await asyncio.wait(begun, timeout=OBSERVE_WAIT_S)
             for task in answered:
                 task.result()  # a reading that could not be stored stops the tick
+
+    async def _services(self) -> list[Service]:
+        """Those that this replica holds: of two that read one, both would count what they read."""
+        held = self._holding.services
+        return [service for service in await self._store.services() if service.name in held]
 
     def _is_due(self, old: Observed, want: Wanted, now: datetime) -> bool:
         if old.collected_at is None:
@@ -106,19 +114,20 @@ class Observation:
         running: Mapping[str, int] | None = None
         try:
             signals = {**self._configuration().signals_for(service), **want.signals}
-            async with asyncio.timeout(COLLECT_TIMEOUT_S):
-                instances = await self._deployer(region).instances(service.name)
-                running = _count(instances)
-                reading = await self._source(region).collect(
-                    Ask(
-                        service=service.name,
-                        region=region.name,
-                        signals=tuple(s for s in signals.values() if region.source.kind in s.sources),
-                        instances=instances,
-                        cursor=old.cursor,
-                        now=now,
+            with pool(f"look/{region.name}"):
+                async with asyncio.timeout(COLLECT_TIMEOUT_S):
+                    instances = await self._deployer(region).instances(service.name)
+                    running = _count(instances)
+                    reading = await self._source(region).collect(
+                        Ask(
+                            service=service.name,
+                            region=region.name,
+                            signals=tuple(s for s in signals.values() if region.source.kind in s.sources),
+                            instances=instances,
+                            cursor=old.cursor,
+                            now=now,
+                        )
                     )
-                )
         except Exception as error:  # whatever one region does, the others are read
             message = gone_wrong(error, COLLECT_TIMEOUT_S)
             seen = replace(
@@ -128,7 +137,7 @@ class Observation:
                 unforeseen = not isinstance(error, RolloutError | TimeoutError)
                 where = {"service": service.name, "region": region.name}
                 log.warning("region cannot be asked", **where, error=message, exc_info=unforeseen)
-            await self._store.save_reading(seen, (), running)
+            await self._save(seen, (), running)
             self._onlooker.read(Read(service=service.name, region=region.name, error=error))
             return
         seen = replace(
@@ -139,8 +148,18 @@ class Observation:
             error_since=None,
             problems=reading.problems[:20],
         )
-        await self._store.save_reading(seen, reading.samples, running)
+        await self._save(seen, reading.samples, running)
         self._onlooker.read(Read(service=service.name, region=region.name))
+
+    async def _save(
+        self, seen: Observed, samples: Sequence[Sample], running: Mapping[str, int] | None
+    ) -> None:
+        """Store a reading, unless another replica reads the service now."""
+        try:
+            await self._store.save_reading(seen, samples, running, self._holding.fence(seen.service))
+        except Fenced as error:
+            self._holding.lost(seen.service)
+            log.warning("reading not stored", region=seen.region, error=str(error))
 
 
 def _count(instances: tuple[Instance, ...]) -> Mapping[str, int]:

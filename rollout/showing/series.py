@@ -48,7 +48,15 @@ BAND_LEAST = 5  # blocks of the baseline, for its band to say anything
 MARKS_SEEN = 500  # events of the rollout, the newest
 
 SHARES = (SignalKind.RATIO, SignalKind.DISTRIBUTION)
-_HOLDS = (Trigger.HOLD, Trigger.NO_DATA, Trigger.SUSPECTED, Trigger.BAKE_EXPIRED, Trigger.GATE_UNMET)
+_HOLDS = (
+    Trigger.HOLD,
+    Trigger.NO_DATA,
+    Trigger.SUSPECTED,
+    Trigger.BAKE_EXPIRED,
+    Trigger.GATE_UNMET,
+    Trigger.DRIFTED,
+    Trigger.INVARIANT_BROKEN,
+)
 _BACKS = (Trigger.HARM, Trigger.ROLLBACK, Trigger.DEPLOY_FAILED, Trigger.GATE_FAILED)
 _KINDS: Mapping[str, tuple[str, str]] = {
     RegionTrigger.DEPLOY: ("weight", "weight"),

@@ -32,6 +32,7 @@ from rollout.ports import Case, Observed
 from rollout.possible import possible_intents, replaced_in
 from rollout.showing.barriers import awaited, gate_views, needs
 from rollout.showing.checks import check_view
+from rollout.showing.retries import retried
 from rollout.showing.upcoming import next_in_stage, undeployed
 from rollout.showing.views import (
     BakeView,
@@ -342,6 +343,9 @@ class RolloutReader:
         if not rollout.finished:
             lost = {r.region for r in rollout.regions if r.phase in _REGION_TROUBLE}
             found += [f"{o.region}: {o.error}" for o in self._observed() if o.error and o.region not in lost]
+        found += retried(
+            self.case, self.now, frozenset(r.region for r in rollout.regions if r.phase in _REGION_TROUBLE)
+        )
         if rollout.phase is Phase.CANCELED:  # a person ended it without acting: nothing is tried any more
             return found
         return found + [self._trouble(r) for r in rollout.regions if r.phase in _REGION_TROUBLE]

@@ -1,13 +1,30 @@
 """Recorded actions: what is due, and how far it has come."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, case, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 
-from rollout.core.actions import GOING_BACK, ActionRecord
-from rollout.core.model import ActionState
-from rollout.store import mapping, rollouts, tables
+from rollout.core.actions import GOING_BACK, ActionRecord, Lane
+from rollout.core.model import ActionState, Kind, Phase
+from rollout.ports import Backlog, Fence
+from rollout.store import claims, mapping, rollouts, tables
 from rollout.store.writing import add
 
 _A = tables.actions
@@ -27,6 +44,36 @@ _DUE = (
     .order_by(_RANK, _A.c.due_at, _A.c.sequence)
     .limit(bindparam("limit"))
 )
+_SERVICE_OF = (
+    select(tables.rollouts.c.service).where(tables.rollouts.c.id == _A.c.rollout_id).scalar_subquery()
+)
+_GOES_BACK = (
+    select(tables.rollouts.c.id)
+    .where(
+        tables.rollouts.c.id == _A.c.rollout_id,
+        tables.rollouts.c.phase.in_([Phase.ROLLING_BACK.value, Phase.ROLLBACK_FAILED.value]),
+    )
+    .exists()
+)
+_BACK = or_(_A.c.kind == Kind.RESTORE.value, and_(_A.c.kind == Kind.VERIFY.value, _GOES_BACK))
+_KEEP, _TELL = _A.c.kind == Kind.COLLECT.value, _A.c.kind == Kind.NOTIFY.value
+_IN_LANE: Mapping[Lane, ColumnElement[bool]] = {
+    Lane.BACK: _BACK,
+    Lane.KEEP: _KEEP,
+    Lane.FORWARD: not_(or_(_KEEP, _TELL, _BACK)),
+    Lane.TELL: _TELL,
+}
+_LANE = case(
+    (_KEEP, Lane.KEEP.value),
+    (_TELL, Lane.TELL.value),
+    (_BACK, Lane.BACK.value),
+    else_=Lane.FORWARD.value,
+).label("lane")
+_BACKLOG = (
+    select(_LANE, func.count().label("pending"), func.min(_A.c.recorded_at).label("oldest"))
+    .where(tables.IS_PENDING)
+    .group_by(_LANE.name)
+)
 _SAVE = update(_A).where(_A.c.key == bindparam("saved_key"), tables.IS_PENDING)
 _DROP = (
     update(_A)
@@ -37,9 +84,49 @@ _DROP = (
 )
 
 
-def due(conn: Connection, now: datetime, limit: int) -> tuple[ActionRecord, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which of the due actions: of services of `owner`, of one lane, without places that are `full`."""
+
+    owner: str | None = None
+    lane: Lane | None = None
+    full: Collection[str] = ()
+    besides: Collection[str] = ()
+
+
+def due(conn: Connection, now: datetime, limit: int, wanted: Wanted) -> tuple[ActionRecord, ...]:
     """Pending actions that wait for nothing any more; going back first, then the longest due."""
-    return tuple(mapping.ACTION.noun(row) for row in conn.execute(_DUE, {"now": now, "limit": limit}))
+    found = _DUE
+    if wanted.owner is not None:
+        found = found.where(_SERVICE_OF.in_(claims.owned_by(wanted.owner)))
+    if wanted.lane is not None:
+        found = found.where(_IN_LANE[wanted.lane])
+    if wanted.full:
+        found = found.where(*(not_(_asks(place)) for place in sorted(wanted.full)))
+    if wanted.besides:
+        found = found.where(_A.c.key.not_in(sorted(wanted.besides)))
+    return tuple(mapping.ACTION.noun(row) for row in conn.execute(found, {"now": now, "limit": limit}))
+
+
+def _asks(place: str) -> ColumnElement[bool]:
+    """Whether an action asks a region, or is a notice for a channel (its key begins with that).
+
+    A part of the body is compared as text, since it may hold numbers that no JSON function takes. Where the
+    text is written otherwise, an action is found that need not be, and no action is lost.
+    """
+    region = f'","region":{json.dumps(place, ensure_ascii=False)},'
+    begins = literal('{"action":{"kind":"').concat(_A.c.kind).concat(region)
+    body = type_coerce(_A.c.body, Text)
+    return or_(
+        func.substr(body, 1, func.length(begins)) == begins, _A.c.key.startswith(f"{place}/", autoescape=True)
+    )
+
+
+def backlog(conn: Connection) -> Mapping[Lane, Backlog]:
+    """What is pending in each lane, due or not; a lane without anything is absent."""
+    return {
+        Lane(row.lane): Backlog(pending=row.pending, oldest=row.oldest) for row in conn.execute(_BACKLOG)
+    }
 
 
 def record(conn: Connection, records: Sequence[ActionRecord]) -> None:
@@ -47,12 +134,14 @@ def record(conn: Connection, records: Sequence[ActionRecord]) -> None:
     add(conn, _A, [mapping.action_row(record) for record in records])
 
 
-def save(conn: Connection, record: ActionRecord) -> bool:
-    """Store an attempt unless the action has ended meanwhile; an end wakes its rollout."""
+def save(conn: Connection, record: ActionRecord, fence: Fence | None = None) -> bool:
+    """Store an attempt unless the action has ended meanwhile; an end wakes its rollout. Raises Fenced."""
     values = mapping.action_row(record)
     fixed = ("key", "rollout_id", "kind", "recorded_at", "after", "waits_until")
     changed = {name: value for name, value in values.items() if name not in fixed}
-    if conn.execute(_SAVE, {"saved_key": record.key, **changed}).rowcount != 1:
+    statement, held = claims.guarded(_SAVE, fence)
+    if conn.execute(statement, {"saved_key": record.key, **changed, **held}).rowcount != 1:
+        claims.check(conn, fence)
         return False
     if not record.open:
         assert record.ended_at is not None, f"{record.key} has ended and says not when"

@@ -1,12 +1,13 @@
-"""Copies of an SQLite database: made while it is in use, verified, and put back.
+"""Copies of a database: made while it is in use, verified, and put back.
 
-A backup is ONE file: the database with two more tables, of where it comes from (`backup_info`) and of the
-files that belong to it (`backup_files`). What a restored database may not do is doubt.py's work.
+A backup is ONE file of SQLite, whichever database it is of (PostgreSQL: backup_postgres.py): the tables, and
+two more, of where it comes from (`backup_info`) and of the files that belong to it (`backup_files`). What a
+restored database may not do is doubt.py's work.
 """
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,14 +47,25 @@ def back_up(source: Path, target: Path, files: Mapping[str, Path], now: datetime
     The copy is the database at one moment. It appears whole under its name, or not at all. Raises StoreError
     when `target` is there already, or one of the two cannot be used.
     """
+
+    def copied(part: Path) -> None:
+        if not source.is_file():
+            raise StoreError(
+                f"There is no database at '{source}'. Start the controller, or see ROLLOUT_DATA."
+            )
+        copy(source, part)
+
+    return publish(target, copied, files, now)
+
+
+def publish(target: Path, make: Callable[[Path], None], files: Mapping[str, Path], now: datetime) -> Backup:
+    """Let `make` write a database, and let it appear as the backup `target`, whole or not at all."""
     if target.exists():
         raise StoreError(f"'{target}' is there already. Name another file, or move that one away.")
-    if not source.is_file():
-        raise StoreError(f"There is no database at '{source}'. Start the controller, or see ROLLOUT_DATA.")
     part = target.with_name(f".{target.name}.part")
     try:
-        with _errors_of(target):
-            _copy(source, part)
+        with errors_of(target):
+            make(part)
             _note(part, files, now)
         found = verify(part)
         _flush(part)
@@ -73,7 +85,7 @@ def verify(path: Path) -> Backup:
     """
     if not path.is_file():
         raise StoreError(f"There is no file '{path}'.")
-    with _errors_of(path), closing(_connect(path, read_only=True)) as conn:
+    with errors_of(path), closing(_connect(path, read_only=True)) as conn:
         (owner,) = conn.execute("PRAGMA application_id").fetchone()
         if owner != APPLICATION_ID:
             raise StoreError(f"'{path}' is no database of this program (application id {owner}).")
@@ -84,6 +96,17 @@ def verify(path: Path) -> Backup:
         return _described(path, conn)
 
 
+def verify_backup(path: Path) -> Backup:
+    """The same of what was made by `rollout db backup`. Raises StoreError for anything else."""
+    found = verify(path)
+    if not found.taken_at:
+        raise StoreError(
+            f"'{path}' is a database, and no backup: it was not made by `rollout db backup`. Make one of "
+            "it with `rollout db backup` first, so that it is known when it was taken."
+        )
+    return found
+
+
 def restore(backup: Path, target: Path, directory: Path, now: datetime) -> tuple[Backup, Path | None]:
     """Put `backup` in the place of the database `target`, which must not be in use.
 
@@ -91,19 +114,14 @@ def restore(backup: Path, target: Path, directory: Path, now: datetime) -> tuple
     are none. Returns what was restored, and where the old database is now. Raises StoreError, and then
     nothing was changed.
     """
-    found = verify(backup)
-    if not found.taken_at:
-        raise StoreError(
-            f"'{backup}' is a database, and no backup: it was not made by `rollout db backup`. Make one of "
-            "it with `rollout db backup` first, so that it is known when it was taken."
-        )
+    found = verify_backup(backup)
     aside: Path | None = None
     part = target.with_name(f".{target.name}.restoring")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _errors_of(target):
-            _copy(backup, part)
-            _keep_files(part, directory)
+        with errors_of(target):
+            copy(backup, part)
+            keep_files(part, directory)
         _flush(part)
         if target.exists():
             aside = _move_aside(target, now)
@@ -119,13 +137,19 @@ def restore(backup: Path, target: Path, directory: Path, now: datetime) -> tuple
 # ---------------------------------------------------------------------- files
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy(source: Path, target: Path) -> None:
     """One moment of `source`; under WAL its writers wait for nothing meanwhile."""
     target.unlink(missing_ok=True)
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(_connect(source, read_only=True)) as read, closing(_connect(target)) as write:
         read.backup(write)
-        write.execute("PRAGMA journal_mode=DELETE")  # one file, that can be moved by itself
+    be_one_file(target)
+
+
+def be_one_file(path: Path) -> None:
+    """No journal beside it, so that it can be moved by itself."""
+    with closing(_connect(path)) as conn:
+        conn.execute("PRAGMA journal_mode=DELETE")
 
 
 def _move_aside(target: Path, now: datetime) -> Path:
@@ -139,7 +163,8 @@ def _move_aside(target: Path, now: datetime) -> Path:
     return aside
 
 
-def _keep_files(part: Path, directory: Path) -> None:
+def keep_files(part: Path, directory: Path) -> None:
+    """Write the files of a backup where there are none."""
     with closing(_connect(part)) as conn:
         for name, content in conn.execute(f"SELECT name, content FROM {FILES}"):  # noqa: S608  # our own name
             path = directory / Path(name).name
@@ -164,7 +189,8 @@ def _connect(path: Path, *, read_only: bool = False) -> Any:
 
 
 @contextmanager
-def _errors_of(path: Path) -> Iterator[None]:
+def errors_of(path: Path) -> Iterator[None]:
+    """What SQLite says of a file, as StoreError."""
     module = sqlite_module()
     try:
         yield

@@ -11,8 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from rollout.core.errors import Conflict, NotFound, StaleWrite
 from rollout.core.machine import Trigger
 from rollout.core.model import Outcome, Phase, Rollout
-from rollout.ports import Change
-from rollout.store import actions, mapping, rollouts, services, tables
+from rollout.ports import Change, Fence
+from rollout.store import actions, claims, mapping, rollouts, services, tables
 from rollout.store.writing import add_in_turn, put
 
 _OBSERVED = (Outcome.OBSERVED, Outcome.WOULD_ROLL_BACK)  # of one that never acts
@@ -53,10 +53,13 @@ _DONE = (
 )
 
 
-def commit(conn: Connection, change: Change) -> Rollout:
-    """Write a decision. Raises NotFound, StaleWrite when its facts are old, Conflict for a busy region."""
+def commit(conn: Connection, change: Change, fence: Fence | None = None) -> Rollout:
+    """Write a decision.
+
+    Raises NotFound, Fenced, StaleWrite when its facts are old, and Conflict for a busy region.
+    """
     rollout = change.rollout
-    stored = _stored(conn, rollout)
+    stored = _stored(conn, rollout, fence)
     _check_numbers(change, stored.transitions)
     new = replace(
         rollout,
@@ -65,7 +68,7 @@ def commit(conn: Connection, change: Change) -> Rollout:
         next_due_at=_next_due_at(rollout, stored),
     )
     at = change.transitions[-1].at if change.transitions else rollout.since
-    _write_rollout(conn, new, rollout.version)
+    _write_rollout(conn, new, rollout.version, fence)
     actions.record(conn, change.actions)
     actions.drop(conn, rollout.id, change.drop_actions, at)
     _intents_done(conn, rollout.id, change.intents_done)
@@ -88,11 +91,12 @@ def commit(conn: Connection, change: Change) -> Rollout:
     return new
 
 
-def _stored(conn: Connection, rollout: Rollout) -> Row[Any, Any, Any, Any]:
+def _stored(conn: Connection, rollout: Rollout, fence: Fence | None) -> Row[Any, Any, Any, Any]:
     stored = conn.execute(_STORED, {"rollout_id": rollout.id}).one_or_none()
     if stored is None:
         raise NotFound("rollout", rollout.id)
     if stored.version != rollout.version:
+        claims.check(conn, fence)  # who is fenced off need not read again
         raise _stale(rollout)
     return stored
 
@@ -117,11 +121,13 @@ def _next_due_at(rollout: Rollout, stored: Row[Any, Any, Any, Any]) -> datetime 
     return min((at for at in (rollout.next_due_at, stored.next_due_at) if at is not None), default=None)
 
 
-def _write_rollout(conn: Connection, new: Rollout, read_version: int) -> None:
+def _write_rollout(conn: Connection, new: Rollout, read_version: int, fence: Fence | None) -> None:
     values = mapping.rollout_row(new)
     del values["id"], values["wakes"]  # only a wake-up counts as one
-    written = conn.execute(_UPDATE, {"rollout_id": new.id, "read_version": read_version, **values})
+    statement, held = claims.guarded(_UPDATE, fence)
+    written = conn.execute(statement, {"rollout_id": new.id, "read_version": read_version, **values, **held})
     if written.rowcount != 1:
+        claims.check(conn, fence)
         raise _stale(replace(new, version=read_version))
     put(conn, _REGION, mapping.region_rows(new))
 

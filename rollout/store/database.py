@@ -2,14 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from rollout.clock import SteadyClock
 from rollout.core.errors import Conflict, RolloutError, StoreError
 from rollout.store.disk import Room
+from rollout.store.floor import ASK, refuse_below
 from rollout.store.running import Threads
 
 T = TypeVar("T")
@@ -28,6 +31,13 @@ class Database(ABC):
     read: Engine
     pauses_s: tuple[float, ...]  # between tries, while `again` says that trying is worth it
 
+    def __init__(self) -> None:
+        self.clock: Callable[[], datetime] = SteadyClock().now  # where the database has none of its own
+
+    def now(self, _conn: Connection, /) -> datetime:
+        """The one time by which leases end, whichever replica asks."""
+        return self.clock()
+
     def close(self) -> None:
         """Close every connection."""
         self.read.dispose()
@@ -36,6 +46,8 @@ class Database(ABC):
     def run(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         """Do one piece of work in one transaction. Raises what it raises, and DBAPIError."""
         with engine.begin() as conn:
+            if engine is self.write:
+                refuse_below(self.name, conn.exec_driver_sql(ASK).scalar_one())
             return work(conn)
 
     @abstractmethod
@@ -55,12 +67,28 @@ class Database(ABC):
         """How many bytes are in use, and how many of `bound` may be."""
 
     @abstractmethod
+    def size(self, conn: Connection) -> int:
+        """Bytes on the disk."""
+
+    @abstractmethod
     def migrating(self) -> AbstractContextManager[Connection]:
         """Hold the schema alone in a transaction; when it ends well, the database is marked as ours."""
 
     @abstractmethod
     def prove_writable(self) -> None:
         """Write a little and take it back. Raises StoreError when it cannot grow or be written."""
+
+    def listening(
+        self,
+        *,
+        wrote: Callable[[], object],  # noqa: ARG002 - nobody shares a file
+        asked: Callable[[], object],  # noqa: ARG002
+    ) -> AbstractContextManager[object]:
+        """While inside, call `wrote` when another replica wrote history, `asked` too when it wants a look.
+
+        They are called in another thread; a call may be lost, and none is ever needed.
+        """
+        return nullcontext()
 
     def explained(self, error: DBAPIError) -> RolloutError:
         """An error of ours for what SQLAlchemy raised: Conflict for a broken constraint, else StoreError."""

@@ -15,6 +15,9 @@ LOCKS = 0x524F4C4C  # "ROLL"
 SCHEMA_LOCK, EVENTS_LOCK = 1, 2
 _SAMPLES_LOCKS = LOCKS + 1
 
+NEWS = "rollout news"  # of a connection, what its transaction tells other replicas: one of the next two
+WROTE, ASKED = "wrote", "asked"  # history; also that somebody wants a look now
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
@@ -28,8 +31,8 @@ class Dialect:
     insert: Any
     block_bytes: int
     sample_bytes: int
-    has_backups: bool  # tables that say that the database was put back
     turn: Callable[[Connection, str], None]
+    tell: Callable[[Connection, bool], None]
 
 
 def _no_turn(_conn: Connection, _service: str) -> None:
@@ -41,14 +44,31 @@ def _take_turn(conn: Connection, service: str) -> None:
     conn.execute(select(func.pg_advisory_xact_lock(*key)))
 
 
+def _no_others(_conn: Connection, _asked: bool) -> None:
+    """Nobody shares a file."""
+
+
+def _note_news(conn: Connection, asked: bool) -> None:
+    """Said once, with the last statement before COMMIT (postgres.py)."""
+    conn.info[NEWS] = ASKED if asked else conn.info.get(NEWS, WROTE)
+
+
 # Bytes, rounded up. SQLite: measured with a service of 3 regions, 2 versions and 12 series, 30 and 172.
 # PostgreSQL: the same, 151 and 199 (tests/store/test_bounds.py).
 _DIALECTS = {
     "sqlite": Dialect(
-        insert=sqlite.insert, block_bytes=40, sample_bytes=200, has_backups=True, turn=_no_turn
+        insert=sqlite.insert,
+        block_bytes=40,
+        sample_bytes=200,
+        turn=_no_turn,
+        tell=_no_others,
     ),
     "postgresql": Dialect(
-        insert=postgresql.insert, block_bytes=160, sample_bytes=240, has_backups=False, turn=_take_turn
+        insert=postgresql.insert,
+        block_bytes=160,
+        sample_bytes=240,
+        turn=_take_turn,
+        tell=_note_news,
     ),
 }
 

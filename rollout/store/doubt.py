@@ -11,9 +11,9 @@ from datetime import datetime
 from sqlalchemy import Connection, func, inspect, select, text
 
 from rollout.core.model import Doubt, ServiceRegion
-from rollout.store import mapping, tables
+from rollout.ports import Fence
+from rollout.store import claims, mapping, tables
 from rollout.store.backup import FILES, INFO
-from rollout.store.dialects import dialect_of
 from rollout.store.writing import put
 
 _SR = tables.service_regions
@@ -30,7 +30,7 @@ def distrust_if_old(conn: Connection, now: datetime, known: int) -> str:
     if why:
         pairs = [mapping.SERVICE_REGION.noun(row) for row in conn.execute(select(_SR))]
         _save(conn, [_doubted(pair, now, why) for pair in pairs])
-        for name in (INFO, FILES) if dialect_of(conn).has_backups else ():
+        for name in (INFO, FILES):
             conn.execute(text(f"DROP TABLE IF EXISTS {name}"))
     return why
 
@@ -41,8 +41,14 @@ def doubted(conn: Connection) -> tuple[ServiceRegion, ...]:
     return tuple(pair for row in found if (pair := mapping.SERVICE_REGION.noun(row)).doubt)
 
 
-def settle(conn: Connection, service: str, region: str, doubt: Doubt | None) -> None:
-    """Keep what a reading found; None ends the doubt. What somebody adopted meanwhile is in no doubt."""
+def settle(
+    conn: Connection, service: str, region: str, doubt: Doubt | None, fence: Fence | None = None
+) -> None:
+    """Keep what a reading found; None ends the doubt. What somebody adopted meanwhile is in no doubt.
+
+    Raises Fenced.
+    """
+    claims.check(conn, fence)
     key = (_SR.c.service == service, _SR.c.region == region)
     row = conn.execute(select(_SR).where(*key)).one_or_none()
     pair = None if row is None else mapping.SERVICE_REGION.noun(row)
@@ -51,7 +57,7 @@ def settle(conn: Connection, service: str, region: str, doubt: Doubt | None) -> 
 
 
 def _why(conn: Connection, known: int) -> str:
-    if dialect_of(conn).has_backups and inspect(conn).has_table(INFO):
+    if inspect(conn).has_table(INFO):
         taken = json.loads(conn.execute(_INFO).scalar_one())["taken_at"]
         return f"the database was put back from the backup of {taken}"
     newest = conn.execute(_NEWEST).scalar_one() or 0

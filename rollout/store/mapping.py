@@ -11,10 +11,18 @@ from sqlalchemy import Row, Table
 
 from rollout.core.actions import ActionRecord
 from rollout.core.judge.evidence import RegionEvidence
-from rollout.core.model import Intent, Obligation, RegionRollout, Rollout, Service, ServiceRegion, Transition
+from rollout.core.model import (
+    Intent,
+    Obligation,
+    RegionRollout,
+    Rollout,
+    Service,
+    ServiceRegion,
+    Transition,
+)
 from rollout.core.plan import Plan
 from rollout.core.signals import Sample
-from rollout.ports import Observed, Token
+from rollout.ports import Emergency, Observed, Token
 from rollout.store import tables
 
 N = TypeVar("N")
@@ -71,6 +79,7 @@ SAMPLE = Mapped(Sample, tables.samples)
 SERVICE = Mapped(Service, tables.services)
 SERVICE_REGION = Mapped(ServiceRegion, tables.service_regions)
 TOKEN = Mapped(Token, tables.tokens)
+EMERGENCY = Mapped(Emergency, tables.emergencies)
 
 
 def rollout_row(rollout: Rollout) -> Values:

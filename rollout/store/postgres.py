@@ -5,19 +5,24 @@ Writes are SERIALIZABLE and reads REPEATABLE READ READ ONLY; why is in docs/deci
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from secrets import token_hex
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine, bindparam, create_engine, event, text
+from sqlalchemy import Connection, Engine, bindparam, create_engine, event, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from rollout.core.errors import StoreError
 from rollout.store import postgres_faults as faults
 from rollout.store.accounts import sizes
 from rollout.store.database import Database
-from rollout.store.dialects import LOCKS, SCHEMA_LOCK
+from rollout.store.dialects import LOCKS, NEWS, SCHEMA_LOCK
 from rollout.store.disk import Room
+from rollout.store.floor import FLOOR, refuse_below
+from rollout.store.postgres_listen import CHANNEL, Listener
 from rollout.store.postgres_url import Address, read_url
 from rollout.store.postgres_wire import SCHEMA, connect
 from rollout.store.running import Threads
@@ -34,12 +39,13 @@ _OURS = (
     "FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'alembic_version'), 'pg_class') "
     "FROM pg_namespace n WHERE n.nspname = 'rollout'"
 )
-_OTHER_BYTES = (
+_BYTES = (
     "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c JOIN pg_namespace n "
-    "ON n.oid = c.relnamespace WHERE n.nspname = 'rollout' AND c.relkind = 'r' "
-    "AND c.relname NOT IN ('samples', 'history')"
+    "ON n.oid = c.relnamespace WHERE n.nspname = 'rollout' AND c.relkind = 'r'"
 )
-_WROTE = "SELECT pg_current_xact_id_if_assigned()::text"
+_OTHER_BYTES = f"{_BYTES} AND c.relname NOT IN ('samples', 'history')"
+_WROTE = f"SELECT pg_current_xact_id_if_assigned()::text, {FLOOR}"
+_WROTE_AND_TELL = text(f"{_WROTE}, pg_notify('{CHANNEL}', :said)").bindparams(bindparam("said"))
 _BECAME = text("SELECT pg_xact_status(CAST(:xid AS xid8))").bindparams(bindparam("xid"))
 
 log = structlog.get_logger(__name__)
@@ -51,6 +57,8 @@ class PostgresDatabase(Database):
     pauses_s = (0.005, 0.01, 0.02, 0.05, 0.1, 0.1, 0.2, 0.2, 0.3, 0.5)
 
     def __init__(self, address: Address, version: str, lock_s: float) -> None:
+        super().__init__()
+        self._address, self._lock_s, self._sender = address, lock_s, token_hex(8)
         self.name, self.about = str(address), f"PostgreSQL {version}"
         self.write = _engine(address, lock_s, default_transaction_isolation="serializable")
         self.read = _engine(
@@ -66,9 +74,10 @@ class PostgresDatabase(Database):
         Raises what `work` raises, DBAPIError, and StoreError when nobody can tell whether it was written.
         """
         with engine.connect() as conn:
+            conn.info.pop(NEWS, None)  # of a transaction that failed
             conn.begin()
             result = work(conn)
-            xid = conn.exec_driver_sql(_WROTE).scalar_one() if engine is self.write else None
+            xid = self._last_words(conn) if engine is self.write else None
             timeline = _timeline(conn)
             try:
                 conn.commit()
@@ -76,6 +85,22 @@ class PostgresDatabase(Database):
                 if not (xid and error.connection_invalidated) or not self._landed(xid, timeline):
                     raise
             return result
+
+    def _last_words(self, conn: Connection) -> str | None:
+        """Wake other replicas when there is news. The number of the transaction, if it has written."""
+        news = conn.info.pop(NEWS, None)
+        if news is None:
+            found = conn.exec_driver_sql(_WROTE)
+        else:
+            found = conn.execute(_WROTE_AND_TELL, {"said": f"{self._sender} {news}"})
+        number, floor = found.one()[:2]
+        refuse_below(self.name, floor)
+        return None if number is None else str(number)
+
+    def now(self, conn: Connection, /) -> datetime:
+        """The server's clock, not that of a replica."""
+        at: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
+        return at.astimezone(UTC)
 
     def threads(self) -> tuple[Threads, Threads]:
         """Apart, so that reading waits for no long write."""
@@ -98,13 +123,17 @@ class PostgresDatabase(Database):
         other = int(conn.exec_driver_sql(_OTHER_BYTES).scalar_one())
         return Room(used=other + sum(sizes(conn).values()), allowed=bound)
 
+    def size(self, conn: Connection) -> int:
+        """Our tables with their indexes, and the space in them that is free for what comes."""
+        return int(conn.exec_driver_sql(_BYTES).scalar_one())
+
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
         """Hold a lock of our own; a second process waits for it, and then sees what the first has done."""
         with self.write.begin() as conn:
             conn.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
             conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{_MIGRATING_S}s'")
-            conn.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            be_patient(conn)
             conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCKS}, {SCHEMA_LOCK})")
             if conn.exec_driver_sql(_OURS).first() is None:
                 conn.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
@@ -120,6 +149,13 @@ class PostgresDatabase(Database):
                 transaction.rollback()
         except DBAPIError as error:
             raise self.said(error.orig or error) from error
+
+    def listening(
+        self, *, wrote: Callable[[], object], asked: Callable[[], object]
+    ) -> AbstractContextManager[object]:
+        """A connection and a thread more, for as long as it is open."""
+        connecting = partial(connect, self._address, self._lock_s)
+        return closing(Listener(connecting, self._sender, wrote=wrote, asked=asked))
 
     def _landed(self, xid: str, timeline: str) -> bool:
         """Whether a transaction was committed. Raises StoreError when no server can tell."""
@@ -139,6 +175,12 @@ class PostgresDatabase(Database):
             f"The connection to the database '{self.name}' was lost during a COMMIT, and no server can tell "
             "what became of it. Read again before deciding again."
         )
+
+
+def be_patient(conn: Connection) -> None:
+    """Let this transaction take long: it moves the whole database, or its schema."""
+    conn.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    conn.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{_MIGRATING_S}s'")
 
 
 def open_postgres(url: str, *, busy_s: float) -> PostgresDatabase:

@@ -6,6 +6,7 @@ The driver is pg8000 (pure Python). It is imported only where a URL asks for Pos
 import contextlib
 import importlib
 import socket
+import ssl
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,7 +17,7 @@ from rollout.store.postgres_url import Address, Host
 
 OLDEST = 130000  # version 13
 STATEMENT_S = 20  # that any statement may take
-IDLE_S = 15  # that a transaction may do nothing: a process that was stopped in it then holds no lock any more
+IDLE_S = 4  # that a transaction may do nothing: one who is frozen in it is given up before others fail
 _ANSWER_S = STATEMENT_S + 10.0  # without a byte from the server, after which the connection is given up
 _KEEPALIVE = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 20_000))
 SCHEMA = "rollout"  # other tables of the database are in other schemas, and are never touched
@@ -143,9 +144,19 @@ def _row(connection: Any, text: str) -> Any:
 def _why(name: str, error: BaseException) -> str:
     if isinstance(error, OSError) or "Can't create" in str(error) or "communication" in str(error):
         cause = error if isinstance(error, OSError) else (error.__cause__ or error)
+        if isinstance(cause, ssl.SSLError):
+            return (
+                f"The server of '{name}' is not trusted: {getattr(cause, 'verify_message', '') or cause}. "
+                "Name the certificate that vouches for it with sslrootcert in ROLLOUT_DATABASE_URL"
+            )
         return (
             f"The database '{name}' cannot be reached: {cause}. "
             "See whether the server runs, and mend its host and port in ROLLOUT_DATABASE_URL"
+        )
+    if "refuses SSL" in str(error):
+        return (
+            f"The server of '{name}' does not encrypt. Switch that on there (ssl = on), or write "
+            "sslmode=prefer in ROLLOUT_DATABASE_URL where nobody else can listen"
         )
     if "password" in str(error) and not isinstance(error.args[0], dict):
         return f"The database '{name}' asks for a password. Write it into ROLLOUT_DATABASE_URL."

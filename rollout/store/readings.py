@@ -7,8 +7,8 @@ from sqlalchemy import Connection, func, select
 
 from rollout.core.model import ServiceRegion
 from rollout.core.signals import Sample
-from rollout.ports import Observed
-from rollout.store import accounts, mapping, services, tables
+from rollout.ports import Fence, Observed
+from rollout.store import accounts, claims, mapping, services, tables
 from rollout.store.writing import add_in_turn, put
 
 _O, _S = tables.observed, tables.samples
@@ -21,9 +21,17 @@ def observed(conn: Connection) -> tuple[Observed, ...]:
 
 
 def save(
-    conn: Connection, seen: Observed, samples: Sequence[Sample], running: Mapping[str, int] | None
+    conn: Connection,
+    seen: Observed,
+    samples: Sequence[Sample],
+    running: Mapping[str, int] | None,
+    fence: Fence | None = None,
 ) -> None:
-    """Store the cursor, the samples and, when it was read back at `collected_at`, what runs."""
+    """Store the cursor, the samples and, when it was read back at `collected_at`, what runs. Raises Fenced.
+
+    One owner reads a service at a time, so that no sample is counted twice.
+    """
+    claims.check(conn, fence)
     put(conn, _O, [mapping.OBSERVED.row(seen)])
     accounts.count_samples(conn, seen.service, [sample.region for sample in samples])
     if running is not None:

@@ -22,10 +22,11 @@ from sqlalchemy import (
 
 from rollout.core.errors import Conflict, NotFound, StaleWrite
 from rollout.core.judge.evidence import of_this_form
-from rollout.core.model import FINISHED, ActionState, Intent, Phase, RegionRollout, Rollout, Transition
+from rollout.core.model import FINISHED, ActionState, Intent, Kind, Phase, RegionRollout, Rollout, Transition
 from rollout.core.plan import Plan
 from rollout.ports import Case, Event
-from rollout.store import mapping, tables
+from rollout.store import claims, mapping, tables
+from rollout.store.dialects import dialect_of
 from rollout.store.writing import add as insert_rows
 from rollout.store.writing import add_in_turn
 
@@ -45,7 +46,9 @@ _INTENTS = (
     .where(tables.intents.c.rollout_id == bindparam("rollout_id"), tables.NOT_DONE)
     .order_by(tables.intents.c.at, tables.intents.c.sequence)
 )
-_OPEN_FIRST = case((tables.actions.c.state == ActionState.PENDING, 0), else_=1)
+_OPEN_FIRST = case(  # of a notice nothing depends, however long people cannot be told
+    (and_(tables.actions.c.state == ActionState.PENDING, tables.actions.c.kind != Kind.NOTIFY), 0), else_=1
+)
 _ACTIONS = (
     select(tables.actions)
     .where(tables.actions.c.rollout_id == bindparam("rollout_id"))
@@ -68,10 +71,12 @@ _SOONER = case((_R.c.next_due_at <= _WAKE_AT, _R.c.next_due_at), else_=_WAKE_AT)
 _WAKE = update(_R).where(_IS).values(wakes=_R.c.wakes + 1, next_due_at=_SOONER)
 
 
-def due(conn: Connection, now: datetime, limit: int) -> tuple[str, ...]:
-    """Ids of rollouts that want to be looked at, the longest overdue first."""
-    found = select(_R.c.id).where(_R.c.next_due_at <= now).order_by(_R.c.next_due_at, _R.c.id).limit(limit)
-    return tuple(conn.scalars(found))
+def due(conn: Connection, now: datetime, limit: int, owner: str | None = None) -> tuple[str, ...]:
+    """Ids of rollouts that want to be looked at, longest overdue first; of `owner`'s services, if named."""
+    found = select(_R.c.id).where(_R.c.next_due_at <= now)
+    if owner is not None:
+        found = found.where(_R.c.service.in_(claims.owned_by(owner)))
+    return tuple(conn.scalars(found.order_by(_R.c.next_due_at, _R.c.id).limit(limit)))
 
 
 def facts(conn: Connection, rollout_id: str) -> Case:
@@ -187,6 +192,7 @@ def add(
     for intent in intents:
         ask(conn, intent)
     add_in_turn(conn, tables.transitions, [mapping.transition_row(rollout.release.service, transition)])
+    dialect_of(conn).tell(conn, True)
 
 
 def ask(conn: Connection, intent: Intent) -> None:
@@ -200,6 +206,7 @@ def ask(conn: Connection, intent: Intent) -> None:
     if conn.execute(known).one_or_none() is not None:
         raise Conflict(f"The intent '{intent.id}' is already recorded.", "exists")
     insert_rows(conn, tables.intents, [mapping.INTENT.row(intent)])
+    dialect_of(conn).tell(conn, True)
 
 
 def _refuse_stale(conn: Connection, intent: Intent) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from rollout.core.errors import NotFound, StaleWrite
 from rollout.core.model import KnownGood, Rollout, Service, ServiceRegion
 from rollout.ports import Change
-from rollout.store import mapping, tables
+from rollout.store import claims, mapping, tables
 from rollout.store.writing import put
 
 _S, _SR, _BACK = tables.services, tables.service_regions, tables.rolled_back_versions
@@ -45,14 +45,20 @@ def declare(conn: Connection, service: Service) -> Service:
     if stored is not None:
         new = replace(new, stopped_by=stored.stopped_by, stopped_at=stored.stopped_at)
     put(conn, _S, [mapping.SERVICE.row(new)])
+    claims.declare(conn, new.name)
     return new
 
 
 def stop(conn: Connection, rollout: Rollout, at: datetime) -> None:
     """Remember a version that was rolled back, and stop automatic promotion of its service."""
     service, version = rollout.release.service, rollout.release.version
-    conn.execute(update(_S).where(_S.c.name == service).values(stopped_by=rollout.id, stopped_at=at))
+    stop_for(conn, service, rollout.id, at)
     put(conn, _BACK, [{"service": service, "version": version, "rollout_id": rollout.id}])
+
+
+def stop_for(conn: Connection, service: str, rollout_id: str, at: datetime) -> None:
+    """Stop automatic promotion of a service."""
+    conn.execute(update(_S).where(_S.c.name == service).values(stopped_by=rollout_id, stopped_at=at))
 
 
 def go_on(conn: Connection, rollout: Rollout) -> None:
@@ -78,7 +84,7 @@ def adopt(conn: Connection, known_good: Sequence[KnownGood]) -> None:
         before = _known(conn, good.service).get(good.region) or _unknown(good.service, good.region)
         seen = before.doubt.seen if before.doubt else 0
         generation = max(before.generation, seen) + 1
-        _save(conn, [_pushed(replace(before, generation=generation, doubt=None), good)])
+        _save(conn, [pushed(replace(before, generation=generation, doubt=None), good)])
 
 
 def see_running(conn: Connection, seen: ServiceRegion) -> None:
@@ -113,7 +119,7 @@ def _moved(pair: ServiceRegion, change: Change) -> ServiceRegion:
             pair = _newer(pair, region.running, region.running_at)
     for good in change.known_good:
         if good.region == pair.region:
-            pair = _pushed(pair, good)
+            pair = pushed(pair, good)
     bad = {good.release.version for good in change.not_good if good.region == pair.region}
     left = tuple(good for good in pair.known_good if good.release.version not in bad)
     return replace(pair, known_good=left)
@@ -134,7 +140,8 @@ def _newer(pair: ServiceRegion, running: Mapping[str, int], at: datetime | None)
     return replace(pair, running=running, running_at=at)
 
 
-def _pushed(pair: ServiceRegion, good: KnownGood) -> ServiceRegion:
+def pushed(pair: ServiceRegion, good: KnownGood) -> ServiceRegion:
+    """The pair with another newest known good."""
     others = [old for old in pair.known_good if old.release.version != good.release.version]
     return replace(pair, known_good=(good, *others)[:_KEPT])
 

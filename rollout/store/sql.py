@@ -14,13 +14,50 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from rollout.core.actions import ActionRecord
-from rollout.core.model import Doubt, Intent, KnownGood, Phase, Rollout, Service, ServiceRegion, Transition
+from rollout.core.actions import ActionRecord, Lane
+from rollout.core.judge.evidence import RegionEvidence
+from rollout.core.model import (
+    Doubt,
+    Intent,
+    KnownGood,
+    Phase,
+    Rollout,
+    Service,
+    ServiceRegion,
+    Transition,
+)
 from rollout.core.plan import Plan
 from rollout.core.signals import Sample, Signal
 from rollout.once import Answer, Claim, Kept, current_claim
-from rollout.ports import Case, Change, Event, Keep, Observed, Store, Token
-from rollout.store import access, actions, doubt, history, keeping, readings, requests, rollouts, services
+from rollout.ports import (
+    Backlog,
+    Case,
+    Change,
+    Emergency,
+    Event,
+    Fence,
+    Held,
+    Keep,
+    Observed,
+    Replica,
+    SeenReplica,
+    Store,
+    Token,
+)
+from rollout.store import (
+    access,
+    actions,
+    claims,
+    doubt,
+    emergencies,
+    history,
+    keeping,
+    readings,
+    requests,
+    rollouts,
+    services,
+)
+from rollout.store import evidence as begun
 from rollout.store.commit import commit
 from rollout.store.database import Database
 from rollout.store.engine import open_database
@@ -92,15 +129,41 @@ class SqlStore(Store):
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
         raise AssertionError("the last try returns or raises")
 
+    # ------------------------------------------------------------------ claims
+
+    async def hold(self, replica: Replica, *, first: bool, busy: Collection[str] = ()) -> Held:
+        """Renew a lease, take what is free up to a fair share. Raises Fenced for a doubled identity."""
+
+        def work(conn: Connection) -> Held:
+            return claims.hold(conn, self.database.now(conn), replica, first=first, busy=busy)
+
+        return await self._unmarked(work)
+
+    async def leave(self, replica: Replica) -> None:
+        """Stop in order: others take its services at once."""
+        await self._unmarked(lambda conn: claims.leave(conn, self.database.now(conn), replica))
+
+    async def free(self) -> bool:
+        """Whether some service has no living owner."""
+        return await self._read(lambda conn: claims.any_free(conn, self.database.now(conn)))
+
+    async def replicas(self) -> tuple[SeenReplica, ...]:
+        """The replicas of the last day, by id, and what each holds."""
+        return await self._read(lambda conn: claims.replicas(conn, self.database.now(conn)))
+
     # ------------------------------------------------------------------ rollouts
 
-    async def due(self, now: datetime, limit: int) -> tuple[str, ...]:
+    async def due(self, now: datetime, limit: int, owner: str | None = None) -> tuple[str, ...]:
         """Ids of rollouts that want to be looked at, the longest overdue first."""
-        return await self._read(rollouts.due, now, limit)
+        return await self._read(rollouts.due, now, limit, owner)
 
     async def case(self, rollout_id: str) -> Case:
         """One rollout with everything that a decision needs. Raises NotFound."""
         return await self._read(rollouts.facts, rollout_id)
+
+    async def rollout(self, rollout_id: str) -> Rollout:
+        """One rollout itself. Raises NotFound."""
+        return await self._read(rollouts.one, rollout_id)
 
     async def find(self, prefix: str) -> str:
         """The id that begins with `prefix`. Raises NotFound for none, Conflict for several."""
@@ -135,9 +198,9 @@ class SqlStore(Store):
         await self._effect(f"rollout:{rollout.id}", rollouts.add, rollout, plan, transition, intents)
         self.wrote()
 
-    async def commit(self, change: Change) -> Rollout:
-        """Write a decision. Raises NotFound, StaleWrite for old facts, Conflict for a busy region."""
-        written = await self._write(commit, change)
+    async def commit(self, change: Change, fence: Fence | None = None) -> Rollout:
+        """Write a decision. Raises NotFound, Fenced, StaleWrite for old facts, Conflict for a busy region."""
+        written = await self._write(commit, change, fence)
         self.wrote()
         return written
 
@@ -182,25 +245,49 @@ class SqlStore(Store):
 
     # ------------------------------------------------------------------ actions
 
-    async def due_actions(self, now: datetime, limit: int) -> tuple[ActionRecord, ...]:
+    async def due_actions(
+        self,
+        now: datetime,
+        limit: int,
+        owner: str | None = None,
+        *,
+        lane: Lane | None = None,
+        full: Collection[str] = (),
+        besides: Collection[str] = (),
+    ) -> tuple[ActionRecord, ...]:
         """Pending actions that wait for nothing any more; going back first."""
-        return await self._read(actions.due, now, limit)
+        wanted = actions.Wanted(owner=owner, lane=lane, full=full, besides=besides)
+        return await self._read(actions.due, now, limit, wanted)
 
-    async def save_action(self, record: ActionRecord) -> bool:
+    async def backlog(self) -> Mapping[Lane, Backlog]:
+        """What is pending in each lane."""
+        return await self._read(actions.backlog)
+
+    async def save_action(self, record: ActionRecord, fence: Fence | None = None) -> bool:
         """Store an attempt unless the action has ended meanwhile; an end makes its rollout due."""
-        return await self._write(actions.save, record)
+        return await self._write(actions.save, record, fence)
 
     # ------------------------------------------------------------------ observation
+
+    async def begin_evidence(
+        self, rollout_id: str, evidence: RegionEvidence, fence: Fence | None = None
+    ) -> None:
+        """Keep what was begun on its history, unless there is evidence that can be gone on with."""
+        await self._write(begun.begin, rollout_id, evidence, fence)
 
     async def observed(self) -> tuple[Observed, ...]:
         """How far the observation of every service and region has come."""
         return await self._read(readings.observed)
 
     async def save_reading(
-        self, observed: Observed, samples: Sequence[Sample], running: Mapping[str, int] | None
+        self,
+        observed: Observed,
+        samples: Sequence[Sample],
+        running: Mapping[str, int] | None,
+        fence: Fence | None = None,
     ) -> None:
         """Store the cursor, the samples and, when it was read back, what runs."""
-        await self._write(readings.save, observed, samples, running)
+        await self._write(readings.save, observed, samples, running, fence)
 
     async def samples(
         self,
@@ -242,6 +329,10 @@ class SqlStore(Store):
         """One bounded step of making history and deleting what is too much. True: more is to do."""
         return await self._write(keeping.step, self.database.room, now, keep)
 
+    async def size(self) -> int:
+        """Bytes on the disk."""
+        return await self._read(self.database.size)
+
     # ------------------------------------------------------------------ services
 
     async def services(self) -> tuple[Service, ...]:
@@ -273,9 +364,29 @@ class SqlStore(Store):
         """Where nothing is ordered since the database was put back, by service and region."""
         return await self._read(doubt.doubted)
 
-    async def settle_doubt(self, service: str, region: str, found: Doubt | None) -> None:
+    async def settle_doubt(
+        self, service: str, region: str, found: Doubt | None, fence: Fence | None = None
+    ) -> None:
         """Keep what a reading found; None ends the doubt."""
-        await self._write(doubt.settle, service, region, found)
+        await self._write(doubt.settle, service, region, found, fence)
+
+    async def every_region(self) -> tuple[ServiceRegion, ...]:
+        """What is known of every service in every region."""
+        return await self._read(emergencies.every_region)
+
+    async def known_good_stamp(self) -> tuple[int, int, int]:
+        """Changes with every known good and every fence."""
+        return await self._read(emergencies.stamp)
+
+    async def know_again(self, pair: ServiceRegion) -> bool:
+        """Put in what a signed file knows of a pair, unless it is known here."""
+        return await self._write(emergencies.know_again, pair)
+
+    async def take_in(self, emergency: Emergency, now: datetime) -> bool:
+        """Reconcile with what was ordered without this database; False when that is known already."""
+        taken = await self._write(emergencies.take_in, emergency, now)
+        self.wrote()
+        return taken
 
     async def distrust_if_old(self, now: datetime, known: int) -> str:
         """Put every region in doubt when this database is older than event `known`; why, in a sentence."""

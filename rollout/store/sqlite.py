@@ -40,6 +40,7 @@ class SqliteDatabase(Database):
     pauses_s = (0.05, 0.1, 0.2)  # SQLite's own waiting is not fair
 
     def __init__(self, path: Path, module: ModuleType, busy_s: float, journal: str) -> None:
+        super().__init__()
         self.path, self.journal, self.sqlite_version = path, journal, str(module.sqlite_version)
         self.name, self.about = str(path), f"SQLite {module.sqlite_version}, journal {journal}"
         self.write = _engine(path, module, busy_s, "BEGIN IMMEDIATE")
@@ -61,6 +62,11 @@ class SqliteDatabase(Database):
     def room(self, conn: Connection, bound: int) -> Room:
         """Never more than nine tenths of what the disk could give the file."""
         return room(conn, self.path, bound)
+
+    def size(self, _conn: Connection) -> int:
+        """The file and its write-ahead log."""
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(one.stat().st_size for one in files if one.exists())
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:

@@ -338,6 +338,27 @@ class RequestRow(Row, table=True):
     answer: bytes | None = _of(LargeBinary(), null=True)
 
 
+class ReplicaRow(Row, table=True):
+    """One replica and its lease; `incarnation` is the process, `until` by the database's clock."""
+
+    __tablename__ = "replicas"
+    id: str = _key()
+    incarnation: str = _of(String())
+    about: str = _of(String())
+    started_at: datetime = _of(Utc())
+    until: datetime = _of(Utc())
+
+
+class ClaimRow(Row, table=True):
+    """Which replica works on a service; `epoch` rises with every taking."""
+
+    __tablename__ = "claims"
+    __table_args__ = (Index("ix_claims_owner", "owner"),)
+    service: str = _key()
+    owner: str = _of(ID)
+    epoch: int = _of(BigInteger())
+
+
 class SessionRow(Row, table=True):
     """A signed-in browser; only the hash of its cookie is stored."""
 
@@ -346,6 +367,35 @@ class SessionRow(Row, table=True):
     token_id: str = _of(ID, ForeignKey("tokens.id"))
     csrf: str = _of(String())
     expires_at: datetime = _of(Utc())
+
+
+class RevisionRow(Row, table=True):
+    """Which revision of a policy a text is: one number for each digest."""
+
+    __tablename__ = "policy_revisions"
+    __table_args__ = (Index("uq_policy_revisions", "policy", "revision", unique=True),)
+    policy: str = _key()
+    digest: str = _key()
+    revision: int = _of(Integer())
+
+
+class EmergencyRow(Row, table=True):
+    """What a person ordered without this database, as it was taken in."""
+
+    __tablename__ = "emergencies"
+    key: str = _key()
+    service: str = _of(ID)
+    region: str = _of(ID)
+    state: str = _of(String())
+    at: datetime = _of(Utc())
+    body: Mapping[str, Any] = _of(Json())
+
+
+class FloorRow(Row, table=True):
+    """One row: a program that does not know this schema may not write (docs/decisions/0016)."""
+
+    __tablename__ = "schema_floor"
+    floor: str = _key()
 
 
 def _table(row: type[Row]) -> Table:
@@ -377,3 +427,8 @@ rolled_back_versions = _table(RolledBackRow)
 tokens = _table(TokenRow)
 sessions = _table(SessionRow)
 requests = _table(RequestRow)
+replicas = _table(ReplicaRow)
+claims = _table(ClaimRow)
+policy_revisions = _table(RevisionRow)
+emergencies = _table(EmergencyRow)
+schema_floor = _table(FloorRow)

@@ -19,11 +19,14 @@ def add(conn: Connection, table: Table, rows: Sequence[Values]) -> None:
 def add_in_turn(conn: Connection, table: Table, rows: Sequence[Values], service: str = "") -> None:
     """Insert events, or samples of a service: readers see their numbers in order.
 
-    It comes last in a transaction, which then waits for nothing more while others wait for it.
+    It comes last in a transaction, which then waits for nothing more while others wait for it. Other replicas
+    are told of events.
     """
     if rows:
         dialect_of(conn).turn(conn, service)
         add(conn, table, rows)
+        if not service:
+            dialect_of(conn).tell(conn, False)
 
 
 def add_missing(conn: Connection, table: Table, row: Values) -> None:

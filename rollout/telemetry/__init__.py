@@ -32,6 +32,10 @@ class Telemetry(Onlooker):
         """Count it; the log has its id."""
         self.happened(Figure("rollout_decision_errors", ()))
 
+    def fenced(self, service: str) -> None:
+        """Count it."""
+        self.happened(Figure("rollout_fenced", (service,)))
+
     def attempted(self, what: Attempted) -> None:
         """Count and trace an attempt."""
         self._safely(lambda: self.meters.take(of_attempt(what)))

@@ -45,6 +45,9 @@ class Onlooker:
     def undecided(self) -> None:
         """A rollout could not be decided, for a reason that nobody foresaw."""
 
+    def fenced(self, service: str) -> None:
+        """A write was refused: another replica has taken the service."""
+
     def attempted(self, what: Attempted) -> None:
         """An action was attempted and its result recorded."""
 

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import structlog
 
+from rollout.core.actions import Lane
 from rollout.core.errors import RolloutError
 from rollout.core.model import Region
 from rollout.ports import Store
@@ -15,7 +15,7 @@ from rollout.telemetry.standing import Standing, Value, levels
 
 log = structlog.get_logger(__name__)
 
-ROWS = 500  # rollouts under way, and pending actions, that one scrape reads
+ROWS = 500  # rollouts under way, and pending actions of each lane, that one scrape reads
 ANSWER_S = 5.0
 _EVER = datetime(9000, 1, 1, tzinfo=UTC)  # pending actions, whenever they are due
 
@@ -28,13 +28,14 @@ async def scrape(
         async with asyncio.timeout(ANSWER_S):
             services = await store.services()
             standing = await _standing(store, now)
+            size = Value("rollout_database_bytes", (), await store.size())
     except (RolloutError, TimeoutError) as error:
         log.warning("metrics without the database", error=str(error) or f"no answer within {ANSWER_S:g} s")
         return meters.text((*vital, Value("rollout_database_up", (), 0.0)))
     meters.prime(services, regions)
     if len(standing.busy) < ROWS:  # else those beyond would be forgotten too
         meters.only(rollout.id for rollout in standing.busy)
-    return meters.text((*vital, Value("rollout_database_up", (), 1.0), *levels(standing)))
+    return meters.text((*vital, Value("rollout_database_up", (), 1.0), size, *levels(standing)))
 
 
 async def _standing(store: Store, now: datetime) -> Standing:
@@ -43,17 +44,6 @@ async def _standing(store: Store, now: datetime) -> Standing:
         phases=await store.phase_counts(),
         busy=await store.rollouts(busy=True, limit=ROWS),
         observed=await store.observed(),
-        pending=await store.due_actions(_EVER, ROWS),
-    )
-
-
-def database_levels(file: Path | None, limit: int) -> tuple[Value, ...]:
-    """What the files of SQLite take, with its write-ahead log; nothing for another database."""
-    if file is None:
-        return ()
-    files = (file, file.with_name(f"{file.name}-wal"))
-    size = sum(one.stat().st_size for one in files if one.exists())
-    return (
-        Value("rollout_database_bytes", (), size),
-        Value("rollout_database_limit_bytes", (), limit),
+        pending=[r for lane in Lane for r in await store.due_actions(_EVER, ROWS, lane=lane)],
+        backlog=await store.backlog(),
     )

@@ -4,13 +4,13 @@ What has ended is not in what they are given, so its numbers disappear by themse
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from rollout.core.actions import ActionRecord
+from rollout.core.actions import ActionRecord, Lane
 from rollout.core.model import Kind, Phase, RegionPhase, Rollout
 from rollout.core.signals import Verdict, VerdictKind
-from rollout.ports import Observed
+from rollout.ports import Backlog, Observed
 from rollout.telemetry.events import GOING_BACK
 
 _UNRESTORED = (RegionPhase.UNREACHABLE, RegionPhase.RESTORE_FAILED)
@@ -34,6 +34,7 @@ class Standing:
     busy: Sequence[Rollout] = ()
     observed: Sequence[Observed] = ()
     pending: Sequence[ActionRecord] = ()
+    backlog: Mapping[Lane, Backlog] = field(default_factory=dict)
 
 
 def levels(at: Standing) -> Iterator[Value]:
@@ -45,6 +46,7 @@ def levels(at: Standing) -> Iterator[Value]:
     yield from _of_rollouts(at)
     yield from _of_regions(at)
     yield from _of_actions(at)
+    yield from _of_backlog(at)
 
 
 def _of_rollouts(at: Standing) -> Iterator[Value]:
@@ -88,6 +90,15 @@ def _of_actions(at: Standing) -> Iterator[Value]:
             silent[region] = max(dark, silent.get(region, 0.0))
     for region, dark in sorted(silent.items()):
         yield Value("rollout_target_silent_seconds", (region,), dark)
+
+
+def _of_backlog(at: Standing) -> Iterator[Value]:
+    """Every lane at each scrape, so that none vanishes when it is empty."""
+    for lane in Lane:
+        found = at.backlog.get(lane)
+        yield Value("rollout_outbox_pending", (lane,), found.pending if found else 0)
+        oldest = max(0.0, _seconds(found.oldest, at.now)) if found else 0.0
+        yield Value("rollout_outbox_oldest_seconds", (lane,), oldest)
 
 
 def of_verdicts(service: str, verdicts: Sequence[Verdict]) -> Iterator[Value]:

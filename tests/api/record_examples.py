@@ -12,6 +12,7 @@ from api_world import OURS, THEIRS, World, declare, open_world, touched
 
 from api.description import EXAMPLES, described, operations
 from rollout.core.model import Phase
+from rollout.ports import Replica
 
 WHY = {"reason": "Errors rose in R3."}
 SENT: dict[str, Any] = {
@@ -61,6 +62,8 @@ async def _stage(world: World) -> None:
     await world.put_running({"R3": {"2.4.1": 4}, "R1": {"2.4.1": 4}, "R2": {"2.4.1": 4}})
     await world.put("ro_ONE", phase=Phase.PROGRESSING, regions=touched())
     await world.put_running({"R3": {"1.9.0": 2}}, THEIRS)
+    replica = Replica(id="rep_01KJQ6QPSGHY3PNX", incarnation="1", about="process 7 on a")
+    await world.store.hold(replica, first=True)
     bakes, *later = touched()
     await world.put("ro_BAKES", phase=Phase.PROGRESSING, stage=0, regions=(replace(bakes, step=1), *later))
     await world.put("ro_HELD", phase=Phase.HELD)

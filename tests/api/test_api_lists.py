@@ -6,12 +6,14 @@ from api_world import OURS, World, touched
 from test_api_problems import assert_problem
 
 from rollout.core.model import Phase
+from rollout.ports import Replica
 
 LISTS = [
     "/v1/services",
     "/v1/policies",
     "/v1/tokens",
     "/v1/regions",
+    "/v1/replicas",
     f"/v1/services/{OURS}/regions",
     "/v1/rollouts",
     "/v1/rollouts/ro_ONE/stages",
@@ -24,6 +26,8 @@ LISTS = [
 
 async def _fill(world: World) -> None:
     """At least two entries of everything."""
+    for name in ("ann", "bob"):
+        await world.store.hold(Replica(id=name, incarnation=name), first=True)
     await world.put("ro_ONE", phase=Phase.PROGRESSING, regions=touched())
     for number in range(2):
         await world.put_awaiting(f"ro_WAITS{number}")

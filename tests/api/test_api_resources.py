@@ -16,7 +16,8 @@ import rollout
 from api.app import create_app
 from rollout.config import policy_schema, regions_schema
 from rollout.core.errors import InvalidInput, StoreError
-from rollout.core.model import Phase
+from rollout.core.model import Phase, Service
+from rollout.ports import Replica
 
 ACT = {"reason": "because"}
 STANDARD = (REPOSITORY / "policies/standard.yaml").read_text(encoding="utf-8")
@@ -76,6 +77,19 @@ async def test_what_runs_is_shown_and_can_be_adopted(world: World, admin: httpx.
     ]
     rows = {row["region"]: row for row in (await admin.get(f"/v1/services/{OURS}/regions")).json()["items"]}
     assert (rows["R3"]["known_good"], rows["R1"]["running"]) == (["2.4.1"], {"2.4.1": 3, "2.5.0": 1})
+
+
+async def test_replicas_are_listed_with_what_they_hold_and_a_narrowed_token_sees_its_own(
+    world: World,
+) -> None:
+    await world.store.put_service(Service(name="foreign", policy="standard"))
+    await world.store.hold(Replica(id="ann", incarnation="1", about="process 7 on a"), first=True)
+    async with await world.client("admin") as client:
+        (found,) = (await client.get("/v1/replicas")).json()["items"]
+    assert (found["id"], found["about"], found["alive"]) == ("ann", "process 7 on a", True)
+    assert found["services"] == ["foreign", OURS]
+    async with await world.client("viewer", services=[OURS]) as client:
+        assert (await client.get("/v1/replicas")).json()["items"][0]["services"] == [OURS]
 
 
 async def test_regions_are_listed_without_the_options_of_their_plugins(admin: httpx.AsyncClient) -> None:

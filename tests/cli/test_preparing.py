@@ -193,6 +193,10 @@ def test_a_database_of_a_newer_program_says_to_upgrade_this_one(run: Run, tmp_pa
     connection = sqlite3.connect(tmp_path / "rollout.db")
     with connection:
         connection.execute("update alembic_version set version_num = '9999'")
+    (check,) = (c for c in json.loads(run("doctor", "--json").out)["checks"] if c["name"] == "database")
+    assert (check["state"], "which may write it" in check["message"]) == ("pass", True)  # it only added
+    with connection:
+        connection.execute("update schema_floor set floor = '9999'")
     connection.close()
     ran = run("db", "upgrade")
     assert ran.code == 2

@@ -187,6 +187,12 @@ def test_a_wrong_place_is_named_with_file_and_line(
     assert problems(directory) == said
 
 
+def test_regions_whose_options_name_the_region_are_not_the_same(directory: Path) -> None:
+    edit(directory, "regions.yaml", "directory: var/R3", 'directory: "var/{region}"')
+    edit(directory, "regions.yaml", "directory: var/R1", 'directory: "var/{region}"')
+    assert list(load_configuration(directory).regions) == ["R3", "R1"]
+
+
 def test_problems_of_several_files_come_in_one_error(directory: Path) -> None:
     edit(directory, "regions.yaml", "order: 2", "order: 1")
     edit(directory, "policies/standard.yaml", "bake: 15m", "bake: x")

@@ -53,6 +53,18 @@ def test_the_database_follows_the_data_directory(tmp_path: Path) -> None:
     assert load_settings(database_url="postgresql://db/x").database_url == "postgresql://db/x"
 
 
+def test_the_url_of_the_database_may_be_in_a_file_which_must_hold_one(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    with pytest.raises(InvalidInput, match=r"ROLLOUT_DATABASE_URL_FILE, .*url, cannot be read"):
+        load_settings(database_url_file=file)
+    file.write_text("\n")
+    with pytest.raises(InvalidInput, match=r"is empty; write postgresql"):
+        load_settings(database_url_file=file)
+    file.write_text("postgresql://u:p@db/x\n")
+    assert load_settings(database_url_file=file).database_url == "postgresql://u:p@db/x"
+    assert load_settings(database_url_file=file, database_url="sqlite:////a").database_url == "sqlite:////a"
+
+
 def test_the_configuration_is_here_when_here_has_regions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 HERE = ROOT / "deploy" / "compose"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
+REPLICAS = ("controller", "controller-2")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,17 @@ def test_every_process_of_every_region_is_scraped_under_a_name_of_its_own(config
     }
     seen = {(one["labels"]["region"], one["labels"]["instance"]) for one in jobs["mail-sender"]}
     assert seen == {(name, f"{name.lower()}-{n}") for name in configuration.regions for n in (1, 2, 3, 4)}
-    assert jobs["rollout"] == [{"targets": ["controller:8080"]}]
+    assert jobs["rollout"] == [{"targets": [f"{name}:8080" for name in REPLICAS]}]
+
+
+def test_the_replicas_share_one_database_and_nothing_else():
+    assert [SERVICES[name]["environment"]["ROLLOUT_DATABASE_URL_FILE"] for name in REPLICAS] == [
+        "/run/secrets/database"
+    ] * 2
+    own = [{mount.split(":")[0] for mount in SERVICES[name]["volumes"]} for name in REPLICAS]
+    assert {place for place in own[0] & own[1] if not place.startswith("./")} == set()
+    servers = re.findall(r"^  server (\S+) (\S+)", (HERE / "front.cfg").read_text("utf-8"), re.M)
+    assert servers == [(name, f"{name}:8080") for name in REPLICAS]
 
 
 def test_the_users_of_every_region_send_to_its_front(configuration: Any):
@@ -91,8 +102,11 @@ def test_the_users_of_every_region_send_to_its_front(configuration: Any):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("program", ["haproxy", "promtool"])
-def test_the_programs_themselves_accept_their_configuration(program: str, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("program", "file"),
+    [("haproxy", "haproxy.cfg"), ("haproxy", "front.cfg"), ("promtool", "prometheus.yml")],
+)
+def test_the_programs_themselves_accept_their_configuration(program: str, file: str, tmp_path: Path):
     found = shutil.which(program) or shutil.which(program, path="/usr/sbin")
     if found is None:
         why = f"{program} is not installed (Debian: apt-get install haproxy prometheus)"
@@ -100,9 +114,9 @@ def test_the_programs_themselves_accept_their_configuration(program: str, tmp_pa
             pytest.fail(why)
         pytest.skip(why)
     if program == "haproxy":
-        command = [found, "-c", "-f", str(HERE / "haproxy.cfg")]
+        command = [found, "-c", "-f", str(HERE / file)]
     else:
-        written = (HERE / "prometheus.yml").read_text("utf-8")
+        written = (HERE / file).read_text("utf-8")
         secret = tmp_path / "metrics"
         secret.write_bytes(base64.b64encode(b"token"))
         written = written.replace("/run/secrets/metrics", str(secret))

@@ -61,3 +61,19 @@ def test_the_version_under_judgement_is_never_a_way_back_also_when_it_is_called_
     )
     new.facts = Facts(known_good={"R3": (good,)})
     assert way_back(new, new.rollout.region("R3")) is None
+
+
+def test_what_was_revoked_everywhere_is_no_way_back():
+    new = draft()
+    good = KnownGood(
+        service="mail",
+        region="R3",
+        release=Release(service="mail", version="1.0.0"),
+        since=NOW,
+        how="earned",
+        by="ro_0",
+    )
+    new.set_region("R3", back_to=good)
+    assert way_back(new, new.rollout.region("R3")) == good
+    new.facts = Facts(known_good={"R3": ()})
+    assert way_back(new, new.rollout.region("R3")) is None

@@ -21,9 +21,9 @@ from rollout.core.actions import Action
 from rollout.core.errors import PermanentError, TransientError
 from rollout.core.model import Kind
 from rollout.deployers.webhook import WebhookDeployer
-from rollout.deployers.webhook_signing import signed
 from rollout.ports import Progress, Reply
 from rollout.registry import DEPLOYERS, Surroundings
+from rollout.signing import signed
 
 pytestmark = pytest.mark.real
 SECRET = "whsec_" + base64.b64encode(b"a secret of the tests, 32 bytes!").decode()

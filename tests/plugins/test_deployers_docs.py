@@ -16,9 +16,9 @@ from rollout.core.model import Kind
 from rollout.deployers.answer import Told, order_of
 from rollout.deployers.command import CommandOptions, told_by_environment
 from rollout.deployers.webhook import WebhookOptions
-from rollout.deployers.webhook_signing import signed
 from rollout.ports import Deployer, Progress
 from rollout.registry import DEPLOYERS, Surroundings
+from rollout.signing import signed
 
 DOCS = Path(__file__).parents[2] / "docs" / "deployers.md"
 TEXT = DOCS.read_text(encoding="utf-8")

@@ -1,21 +1,16 @@
 """The fakes behave as the parts that they stand for; a fake that is too kind would hide faults."""
 
-import json
-import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import httpx
 import pytest
-import structlog
 
 from rollout.core.actions import Action
-from rollout.core.errors import InvalidInput, OutsideError, PermanentError, TransientError
+from rollout.core.errors import OutsideError, PermanentError, TransientError
 from rollout.core.model import Instance, Kind, Plugin, Region
 from rollout.core.signals import Sample, Signal, SignalKind
-from rollout.ports import Ask, Notice, Notifier, Progress, Reading
-from rollout.registry import DEPLOYERS, NOTIFIERS, SOURCES, Surroundings, load_plugins
+from rollout.ports import Ask, Notice, Progress, Reading
+from rollout.registry import DEPLOYERS, NOTIFIERS, SOURCES, load_plugins
 from rollout.testing import FakeDeployer, FakePlugins, ManualClock, RecordingNotifier, ScriptedSource
 
 T0 = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
@@ -308,23 +303,6 @@ def test_no_fake_can_be_named_in_a_file() -> None:
 NOTICE = Notice(key="ro_1/3/0", rollout_id="ro_1", service="mail", text="R3 is going back.", urgent=True)
 
 
-def log_notifier(directory: Path, clock: ManualClock, **options: str) -> Notifier:
-    around = Surroundings(region="", http=httpx.AsyncClient(), clock=clock, directory=directory)
-    return NOTIFIERS.build("log", options, around)
-
-
-@pytest.fixture(params=["log", "recording"])
-def notifier(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Notifier:
-    if request.param == "recording":
-        return RecordingNotifier()
-    return log_notifier(tmp_path, clock, file="notices.jsonl")
-
-
-async def test_every_notifier_takes_the_same_notice_twice(notifier: Notifier) -> None:
-    await notifier.send(NOTICE)
-    await notifier.send(NOTICE)
-
-
 async def test_the_recording_notifier_keeps_each_key_once_and_fails_on_demand() -> None:
     recording = RecordingNotifier()
     await recording.send(NOTICE)
@@ -333,47 +311,3 @@ async def test_the_recording_notifier_keeps_each_key_once_and_fails_on_demand() 
     with pytest.raises(TransientError, match="chat is down"):
         await recording.send(replace(NOTICE, key="other"))
     assert recording.notices == [NOTICE]
-
-
-@pytest.mark.parametrize(("urgent", "level"), [(True, "warning"), (False, "info")])
-async def test_the_log_shows_urgent_notices_as_warnings(
-    tmp_path: Path, clock: ManualClock, urgent: bool, level: str
-) -> None:
-    with structlog.testing.capture_logs() as lines:
-        await log_notifier(tmp_path, clock).send(replace(NOTICE, urgent=urgent))
-    assert lines == [
-        {
-            "event": "R3 is going back.",
-            "log_level": level,
-            "key": "ro_1/3/0",
-            "rollout_id": "ro_1",
-            "service": "mail",
-        }
-    ]
-
-
-async def test_without_a_file_nothing_is_written(tmp_path: Path, clock: ManualClock) -> None:
-    await log_notifier(tmp_path, clock).send(NOTICE)
-    assert os.listdir(tmp_path) == []
-
-
-async def test_the_log_appends_one_line_of_json_for_each_notice(tmp_path: Path, clock: ManualClock) -> None:
-    notifier = log_notifier(tmp_path, clock, file="notices.jsonl")
-    await notifier.send(NOTICE)
-    await notifier.send(replace(NOTICE, key="k2", text="zwei\nZeilen ≤ 1 %", urgent=False))
-    lines = [json.loads(line) for line in (tmp_path / "notices.jsonl").read_text().splitlines()]
-    assert [(line["key"], line["text"], line["urgent"]) for line in lines] == [
-        ("ro_1/3/0", "R3 is going back.", True),
-        ("k2", "zwei\nZeilen ≤ 1 %", False),
-    ]
-    assert lines[0]["at"] == "2026-03-02T10:00:00+00:00"
-
-
-async def test_a_file_that_cannot_be_written_is_worth_another_try(tmp_path: Path, clock: ManualClock) -> None:
-    with pytest.raises(TransientError, match=r"could not be written to .*Check the path and the disk"):
-        await log_notifier(tmp_path, clock, file="missing/notices.jsonl").send(NOTICE)
-
-
-def test_the_log_refuses_an_unknown_option(tmp_path: Path, clock: ManualClock) -> None:
-    with pytest.raises(InvalidInput, match="path"):
-        log_notifier(tmp_path, clock, path="x")

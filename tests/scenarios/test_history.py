@@ -1,21 +1,23 @@
 """Judging begins on the whole history of a region, and reading it holds up nobody else."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from rollout.core.errors import TransientError
+from rollout.core.errors import StoreError, TransientError
 from rollout.core.judge import begin
 from rollout.core.model import Phase, RegionPhase, Service
 from rollout.core.signals import Sample
 from rollout.ports import Ask, Past, Reading
 from rollout.reconciling.history import DAYS, TRIES
 from rollout.testing import ScriptedSource
-from tests.scenarios.world import ADMIN, FAILING, NAMES, World
+from tests.scenarios.world import ADMIN, FAILING, NAMES, QUICK, World
+
+MakeWorld = Callable[[Mapping[str, object]], World]
 
 
 class Keeping:
@@ -194,6 +196,38 @@ async def test_a_controller_that_died_while_reading_reads_again_up_to_the_same_m
     await world.until(rollout_id, Phase.SUCCEEDED)
     first, second = source.asked
     assert first == replace(second)
+
+
+async def test_what_one_controller_has_read_the_next_one_judges_on(make_world: MakeWorld) -> None:
+    world = make_world(QUICK)
+    await world.given_known_good()
+    source = keep_history(world, "R3")
+    source.given.set()
+    rollout_id = await world.start("1.1.0")
+    for _ in range(200):
+        world.reconciler = world.another_controller()
+        await world.tick()
+        if (await world.rollout(rollout_id)).phase is Phase.SUCCEEDED:
+            break
+    assert (await world.rollout(rollout_id)).phase is Phase.SUCCEEDED
+    assert len(source.asked) == 1
+
+
+async def test_evidence_that_cannot_be_stored_when_it_was_read_is_stored_with_a_decision(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: Any) -> None:
+        raise StoreError("The disk is full.")
+
+    world = make_world(QUICK)
+    await world.given_known_good()
+    source = keep_history(world, "R3")
+    source.given.set()
+    monkeypatch.setattr(world.store, "begin_evidence", refused)
+    rollout_id = await world.start("1.1.0")
+    await world.until(rollout_id, Phase.SUCCEEDED)
+    assert len(source.asked) == 1
+    assert set((await world.case(rollout_id)).evidence) == set(NAMES)
 
 
 async def test_a_reading_that_nobody_waits_for_is_given_up(world: World) -> None:

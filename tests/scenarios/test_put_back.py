@@ -42,6 +42,14 @@ def changes(world: World) -> list[tuple[str, str, str]]:
     ]
 
 
+def asked(world: World) -> int:
+    """How often a change was ordered, also where the target had done it before, or refused it."""
+    kinds = (Kind.DEPLOY, Kind.RESTORE, Kind.RESUME_WORK)
+    return sum(
+        action.kind in kinds for name in NAMES for _, action in world.plugins.fake_deployer(name).calls
+    )
+
+
 async def test_where_nothing_happened_since_it_goes_on_by_itself(world: World, tmp_path: Path) -> None:
     rollout_id = await world.given_baking("1.1.0")
     again = await put_back(world, taken(world, tmp_path / "copy"), world.clock.now())
@@ -56,10 +64,10 @@ async def test_orders_that_were_done_since_are_not_done_again(world: World, tmp_
     backup = taken(world, tmp_path / "copy")
     await world.until(rollout_id, Phase.SUCCEEDED)
     await world.run(40)  # the watch is met, and the holdback follows
-    before, ran = changes(world), [await world.running(name) for name in NAMES]
+    before, ran = asked(world), [await world.running(name) for name in NAMES]
     again = await put_back(world, backup, world.clock.now())
     await again.run(40)
-    assert changes(again) == before
+    assert asked(again) == before
     assert [await again.running(name) for name in NAMES] == ran
     pages = [text for text in again.pages() if "in doubt" in text]
     assert len(pages) == 3
@@ -76,10 +84,10 @@ async def test_a_rollback_of_the_backup_does_not_take_a_newer_release_back(
     await world.until(rollout_id, Phase.ROLLED_BACK)
     newer = await world.start("1.2.0")
     await world.until(newer, Phase.SUCCEEDED)
-    before = changes(world)
+    before = asked(world)
     again = await put_back(world, backup, world.clock.now())
     await again.run(40)
-    assert changes(again) == before
+    assert asked(again) == before
     assert (await again.running("R3"))["1.2.0"] == 3
 
 

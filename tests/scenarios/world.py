@@ -13,7 +13,7 @@ from rollout.config import Configuration, PolicyFile
 from rollout.core.model import Phase, Plugin, Region, RegionPhase, Release, Rollout, Service
 from rollout.core.policy import Policy
 from rollout.core.signals import Signal, SignalKind
-from rollout.ports import Ask, Case, Store
+from rollout.ports import Ask, Case, Replica, Store
 from rollout.possible import Actor
 from rollout.queries import Queries
 from rollout.reconciler import Reconciler
@@ -67,9 +67,11 @@ FAILING: Health = {"errors": (15.0, 50.0), "restarts": (0.0, 4 / 3600)}
 class World:
     """Three regions in memory, one controller, and a clock that a test moves."""
 
-    def __init__(self, store: Store, policy: Mapping[str, object] = {}) -> None:
+    def __init__(
+        self, store: Store, policy: Mapping[str, object] = {}, clock: ManualClock | None = None
+    ) -> None:
         self.store = store
-        self.clock = ManualClock(START)
+        self.clock = clock or ManualClock(START)
         self.health: dict[tuple[str, str], Health] = {}  # (region, version) → numbers; HEALTHY else
         self.silent: set[tuple[str, str]] = set()
         self.plugins = FakePlugins(self.clock, lambda region: lambda ask: self._numbers(region, ask))
@@ -83,8 +85,8 @@ class World:
         )
         self.reconciler = self.another_controller()
 
-    def another_controller(self) -> Reconciler:
-        """A controller that knows only what is in the database, as after a crash."""
+    def another_controller(self, replica: Replica | None = None) -> Reconciler:
+        """A controller that knows only what is in the database, as after a crash, or another replica."""
         return Reconciler(
             store=self.store,
             clock=self.clock,
@@ -93,6 +95,7 @@ class World:
             source=self.plugins.source,
             notifier=self.plugins.notifier,
             collect_s=1.0,
+            replica=replica,
         )
 
     # ------------------------------------------------------------------ given

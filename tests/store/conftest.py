@@ -1,4 +1,4 @@
-"""The tests of the store run on both databases, unless a module names some in DATABASES."""
+"""The tests of the store run on both databases, unless a module (DATABASES) or a test (`only`) names some."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,16 +7,15 @@ import pytest
 
 from rollout.store import SqlStore, inline, open_store
 from tests.store import postgres_lab
-from tests.store.places import Place, PostgresPlace, SqlitePlace, postgres_template
+from tests.store.places import Place, PostgresPlace, SqlitePlace, databases_of, postgres_template
 from tests.store.postgres_lab import Server
-
-BOTH = ("sqlite", "postgresql")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each test that needs a place runs once on every database of its module."""
     if "place" in metafunc.fixturenames:
-        metafunc.parametrize("place", getattr(metafunc.module, "DATABASES", BOTH), indirect=True)
+        kinds = databases_of(metafunc.module, metafunc.function)
+        metafunc.parametrize("place", kinds, indirect=True)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,32 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rollout.store import inline, open_store
 from tests.store.postgres_lab import Server
+
+BOTH = ("sqlite", "postgresql")
+Test = TypeVar("Test")
+
+
+def only(*kinds: str) -> Callable[[Test], Test]:
+    """For a test that is about one kind of database: it is collected for no other."""
+
+    def marked(test: Test) -> Test:
+        test.databases = kinds  # type: ignore[attr-defined]
+        return test
+
+    return marked
+
+
+def databases_of(module: object, test: object) -> tuple[str, ...]:
+    """The kinds that a test runs on: its own, else those that its module names, else both."""
+    found: tuple[str, ...] = getattr(test, "databases", getattr(module, "DATABASES", BOTH))
+    return found
 
 
 class Place(Protocol):
@@ -70,10 +90,10 @@ class PostgresPlace:
         return self._made(self._template)
 
     def copy(self, url: str) -> str:
-        return self._made(_name(url))
+        return self._made(name_of(url))
 
     def settle(self, url: str) -> None:
-        self.server.wait_alone(_name(url))
+        self.server.wait_alone(name_of(url))
 
     def close(self) -> None:
         for name in self._names:
@@ -84,7 +104,8 @@ class PostgresPlace:
         return self.server.url(self._names[-1])
 
 
-def _name(url: str) -> str:
+def name_of(url: str) -> str:
+    """The database of a URL of PostgreSQL."""
     found = re.search(r"@[^/]*/(\w+)", url)
     assert found is not None
     return found[1]

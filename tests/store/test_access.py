@@ -7,6 +7,7 @@ import pytest
 from rollout.core.errors import Conflict, NotFound
 from rollout.store import SqlStore, inline, open_store
 from tests.store.builders import at, token
+from tests.store.places import only
 
 
 async def test_a_token_is_found_by_the_hash_of_its_secret(store: SqlStore) -> None:
@@ -88,9 +89,8 @@ async def test_a_session_needs_a_token(store: SqlStore) -> None:
         await store.add_session("s", "to_9", "csrf-1", at(10))
 
 
+@only("sqlite")
 async def test_the_file_can_be_read_by_its_owner_only(url: str, tmp_path: Path) -> None:
-    if not url.startswith("sqlite"):
-        pytest.skip("this is about a file of SQLite")
     store = open_store(url, run=inline)
     await store.add_token(token(), "a")
     modes = {entry.name: entry.stat().st_mode & 0o777 for entry in os.scandir(tmp_path)}

@@ -12,7 +12,7 @@ from rollout.core.signals import Sample
 from rollout.ports import Keep
 from rollout.store import SqlStore, accounts, disk, inline, open_store
 from tests.store.builders import SERVICE, T0
-from tests.store.places import Place
+from tests.store.places import Place, only
 from tests.store.test_history import HOUR, KEEP, expected, forget, read, samples, save, told
 
 BEGIN = T0.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -39,13 +39,6 @@ def realistic(end: datetime) -> list[Sample]:
         for version in versions
         for place, name in enumerate([*buckets, *MORE])
     ]
-
-
-def file_of(place: Place) -> SqlStore:
-    """A store on a file, since what it is about is files."""
-    if place.kind != "sqlite":
-        pytest.skip("this is about a file of SQLite")
-    return open_store(place.empty(), run=inline)
 
 
 def bytes_of(store: SqlStore) -> tuple[int, int]:
@@ -234,6 +227,12 @@ async def test_a_database_that_is_too_large_frees_the_largest_service_first(stor
     check_accounts(store)
 
 
+async def test_the_size_on_the_disk_grows_with_what_is_stored(store: SqlStore) -> None:
+    before = await store.size()
+    await spread(store, 2, each=200)
+    assert await store.size() > before + 2 * 200 * 20 > before > 10_000
+
+
 async def test_a_bound_that_cannot_be_held_is_said_and_ends(store: SqlStore) -> None:
     await spread(store, 2, each=10)
     with structlog.testing.capture_logs() as logged:
@@ -244,8 +243,9 @@ async def test_a_bound_that_cannot_be_held_is_said_and_ends(store: SqlStore) -> 
     assert not await store.forget(BEGIN + 3 * DAY, replace(KEEP, database_bytes=10))
 
 
+@only("sqlite")
 async def test_the_disk_bounds_the_database_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = file_of(place)
+    store = open_store(place.empty(), run=inline)
     await spread(store, 6, each=200)
     path, size = store.database.path, used(store)  # nothing was deleted, so that is the whole file
     for free, allowed in ((10**12, 10**9), (0, 0.9 * size), (size, 1.8 * size)):
@@ -255,9 +255,10 @@ async def test_the_disk_bounds_the_database_too(place: Place, monkeypatch: pytes
     store.close()
 
 
+@only("sqlite")
 async def test_pages_that_were_freed_are_used_again(place: Place) -> None:
     """The file does not shrink, and does not grow either."""
-    store = file_of(place)
+    store = open_store(place.empty(), run=inline)
     await live(store, BEGIN, BEGIN + 2 * HOUR, replace(KEEP, raw_s=3600))
     size = store.database.path.stat().st_size
     await live(store, BEGIN + 2 * HOUR, BEGIN + 4 * HOUR, replace(KEEP, raw_s=3600))

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from rollout.core.actions import Lane
 from rollout.core.errors import Conflict
 from rollout.core.model import Phase
 from rollout.ports import Change
 from rollout.store import SqlStore
 from tests.store.builders import T0, at, plan, rollout, touched, transition
+from tests.store.places import only
 from tests.store.test_history import forget, read, samples, save
 
 QUESTIONS: dict[str, Callable[[SqlStore], Awaitable[object]]] = {
@@ -28,6 +30,11 @@ QUESTIONS: dict[str, Callable[[SqlStore], Awaitable[object]]] = {
     "events of one": lambda store: store.events(rollout_id="ro_01"),
     "newest events of one": lambda store: store.events(rollout_id="ro_01", before=9, newest=True),
     "due actions": lambda store: store.due_actions(at(1), 10),
+    "due actions of a lane": lambda store: store.due_actions(
+        at(1), 10, lane=Lane.BACK, full=["R3"], besides=["k"]
+    ),
+    "backlog": lambda store: store.backlog(),
+    "rollout": lambda store: store.rollout("ro_01"),
     "samples": lambda store: store.samples("mail-sender", ["R3", "R1"], after=3),
     "samples since": lambda store: store.samples("mail-sender", ["R3", "R1"], since=at(3)),
     "service regions": lambda store: store.service_regions("mail-sender"),
@@ -108,14 +115,11 @@ async def test_a_decision_finds_every_row_by_an_index(store: SqlStore) -> None:
     assert asked.scans() == []
 
 
-def sqlite_only(store: SqlStore) -> None:
-    """The words of these plans are SQLite's."""
-    if store.database.read.dialect.name != "sqlite":
-        pytest.skip("the words of this plan are SQLite's")
+SQLITE_PLANS = only("sqlite")  # the words of these plans are SQLite's
 
 
+@SQLITE_PLANS
 async def test_what_has_ended_is_not_walked_through_to_find_what_is_busy(store: SqlStore) -> None:
-    sqlite_only(store)
     await store.add(rollout(phase=Phase.HELD), plan(), transition(1))
     asked = Asked(store.database.read)
     await store.rollouts(busy=True, oldest=True)
@@ -123,9 +127,9 @@ async def test_what_has_ended_is_not_walked_through_to_find_what_is_busy(store: 
     assert len(asked.steps("SEARCH rollouts USING")) == 3  # unfinished, due again, and the rows of both
 
 
+@SQLITE_PLANS
 @pytest.mark.parametrize("regions", [["R3"], ["R3", "R1"]])
 async def test_samples_are_read_in_order_and_never_sorted(store: SqlStore, regions: list[str]) -> None:
-    sqlite_only(store)
     await save(store, samples(T0, 6))
     asked = Asked(store.database.read)
     assert await store.samples("mail-sender", regions, after=3)
@@ -133,8 +137,8 @@ async def test_samples_are_read_in_order_and_never_sorted(store: SqlStore, regio
     assert len(asked.steps("SEARCH samples USING INDEX ix_samples_service (service=? AND sequence>?)")) == 1
 
 
+@SQLITE_PLANS
 async def test_history_is_read_by_its_key_and_samples_by_region_and_time(store: SqlStore) -> None:
-    sqlite_only(store)
     await save(store, samples(T0, 12))
     await forget(store, at(3660))
     asked = Asked(store.database.read)
@@ -149,8 +153,8 @@ async def test_history_is_read_by_its_key_and_samples_by_region_and_time(store: 
     )
 
 
+@SQLITE_PLANS
 async def test_making_and_thinning_history_walks_through_accounts_only(store: SqlStore) -> None:
-    sqlite_only(store)
     await save(store, samples(T0, 12))
     asked = Asked(store.database.write)
     for days in (0.05, 2, 20, 40):

@@ -16,6 +16,7 @@ from rollout.ports import Change, Store
 from rollout.store import SqlStore, Threads, inline, open_store
 from rollout.store.sqlite import FIXED, SqliteDatabase, open_sqlite, sqlite_module
 from tests.store.builders import plan, rollout, transition
+from tests.store.postgres_lab import missing
 
 DATABASES = ("sqlite",)
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def test_the_store_has_every_method_of_its_protocol_with_the_same_parameters() -
 
 def test_a_new_enough_sqlite_uses_wal_and_survives_a_power_cut(url: str) -> None:
     if sqlite_module().sqlite_version_info < FIXED:
-        pytest.skip("no SQLite without the WAL-reset bug is installed")
+        missing("no SQLite without the WAL-reset bug is installed")
     store = open_store(url, run=inline)
     found = pragmas(store.database)
     store.close()
@@ -216,7 +217,7 @@ async def test_a_lock_that_is_given_late_is_waited_for(url: str) -> None:
 async def test_a_reader_does_not_wait_for_a_writer(url: str) -> None:
     holder, reader = open_store(url, run=inline), open_store(url, run=inline, busy_s=0.0)
     if holder.database.journal != "wal":
-        pytest.skip("only WAL lets readers go on")
+        missing("no SQLite without the WAL-reset bug is installed, and only WAL lets readers go on")
     with holder.database.write.begin():
         assert await reader.rollouts() == ()
     holder.close()

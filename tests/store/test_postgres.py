@@ -132,7 +132,9 @@ def test_other_tables_of_the_database_are_left_alone(postgres: Server, url: str)
 
 def test_a_newer_schema_is_refused(postgres: Server, place: Any) -> None:
     url = place.empty()
-    postgres.ask("UPDATE rollout.alembic_version SET version_num = '9999'", url.split("/")[3].split("?")[0])
+    name = url.split("/")[3].split("?")[0]
+    postgres.ask("UPDATE rollout.alembic_version SET version_num = '9999'", name)
+    postgres.ask("UPDATE rollout.schema_floor SET floor = '9999'", name)
     with pytest.raises(StoreError, match=r"written by a newer version.*'9999'"):
         open_store(url, run=inline)
 
@@ -161,6 +163,7 @@ def test_the_migrated_schema_is_the_schema_of_the_tables(url: str, postgres: Ser
     upgrade(database)
     migrated = _columns(database)
     with database.write.begin() as conn:
+        conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")  # compiling takes its time
         conn.exec_driver_sql("CREATE SCHEMA wanted")
         conn.exec_driver_sql("SET LOCAL search_path = wanted")
         for table in metadata.sorted_tables:

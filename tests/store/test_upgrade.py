@@ -9,10 +9,11 @@ from alembic import command, op
 from sqlalchemy import create_engine
 
 from rollout.core.errors import StoreError
+from rollout.core.model import Service
 from rollout.core.signals import Sample
 from rollout.store import inline, mapping, open_store, tables
 from rollout.store.engine import open_database
-from rollout.store.migrations import _config, upgrade, versions
+from rollout.store.migrations import config_of, upgrade, versions
 from rollout.store.sqlite import APPLICATION_ID
 from rollout.store.tables import metadata
 from rollout.store.writing import add
@@ -72,7 +73,7 @@ async def test_that_a_version_was_rolled_back_outlives_the_reference_to_its_roll
     database = open_database(f"sqlite:///{tmp_path / 'rollout.db'}")
     with database.write.begin() as conn:
         conn.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
-        command.upgrade(_config(conn), "0003")
+        command.upgrade(config_of(conn), "0003")
         add(conn, tables.rollouts, [mapping.rollout_row(rollout("ro_1"))])
         row = {"service": "mail-sender", "version": "2.5.0", "rollout_id": "ro_1"}
         add(conn, tables.rolled_back_versions, [row])
@@ -87,7 +88,7 @@ async def first_schema(path: Path, found: list[Sample]) -> None:
     database = open_database(f"sqlite:///{path}")
     with database.write.begin() as conn:
         conn.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
-        command.upgrade(_config(conn), "0001")
+        command.upgrade(config_of(conn), "0001")
         add(conn, tables.samples, [mapping.SAMPLE.row(sample, service="mail-sender") for sample in found])
     database.close()
     assert "history" not in schema(path)
@@ -105,6 +106,7 @@ def test_a_newer_schema_is_refused_and_not_touched(url: str, tmp_path: Path) -> 
     path = tmp_path / "rollout.db"
     with sqlite3.connect(path) as newer:
         newer.execute("UPDATE alembic_version SET version_num = '9999'")
+        newer.execute("UPDATE schema_floor SET floor = '9999'")
     newer.close()
     with pytest.raises(
         StoreError, match=r"rollout\.db' was written by a newer version.*'9999'.*'\d{4}'"
@@ -114,6 +116,16 @@ def test_a_newer_schema_is_refused_and_not_touched(url: str, tmp_path: Path) -> 
     with sqlite3.connect(path) as after:
         assert after.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
     after.close()
+
+
+async def test_a_program_under_which_the_database_was_upgraded_beyond_it_writes_no_more(url: str) -> None:
+    store = open_store(url, run=inline)
+    with store.database.write.begin() as conn:
+        conn.exec_driver_sql("UPDATE schema_floor SET floor = '9999'")
+    with pytest.raises(StoreError, match=r"only programs that know the schema '9999' may write"):
+        await store.put_service(Service(name="mail-sender", policy="standard"))
+    assert await store.services() == ()
+    store.close()
 
 
 def test_an_upgrade_that_fails_half_way_leaves_nothing(
@@ -195,3 +207,14 @@ def test_a_store_is_closed_when_it_cannot_be_upgraded(url: str, monkeypatch: pyt
     with pytest.raises(StoreError, match="no"):
         open_store(url, run=inline)
     assert closed == [1]
+
+
+async def test_a_program_that_became_too_old_while_it_runs_writes_nothing_more(url: str) -> None:
+    store = open_store(url, run=inline)
+    await store.put_service(Service(name="mail", policy="standard"))
+    with store.database.write.begin() as conn:
+        conn.exec_driver_sql("UPDATE schema_floor SET floor = '9999'")
+    with pytest.raises(StoreError, match="only programs that know the schema '9999' may write"):
+        await store.put_service(Service(name="chat", policy="standard"))
+    assert [one.name for one in await store.services()] == ["mail"]
+    store.close()

@@ -1,7 +1,7 @@
 """`decide(rollout, plan, evidence, now)`: what is WISE, as a value. What is allowed is machine.py's table.
 
-The order of concerns: what people asked for, harm, what is suspected, the business of the present phase,
-what is owed.
+The order of concerns: what people asked for, harm, what is suspected, what runs otherwise than ordered, the
+business of the present phase, what is owed.
 A phase is worked until it moves no further, so one look takes a rollout as far as the evidence allows.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from rollout.core import reason as say
-from rollout.core.decide import back, forward, intents, observing, owed, preflight, waiting
+from rollout.core.decide import back, drift, forward, intents, observing, owed, preflight, waiting
 from rollout.core.decide.blame import ranking
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.suspicion import act_on_suspicion, watching
@@ -30,6 +30,7 @@ def decide(rollout: Rollout, plan: Plan, evidence: Facts, now: datetime) -> Deci
     intents.take_in(draft)
     _act_on_harm(draft)
     act_on_suspicion(draft)
+    drift.look(draft)
     for _ in range(MOVES_AT_ONCE):
         before = draft.rollout.transitions
         _BUSINESS.get(draft.phase, _nothing)(draft)
@@ -56,7 +57,8 @@ def _act_on_harm(draft: Draft) -> None:
 
 def _held(draft: Draft) -> None:
     intents.expire_hold(draft)
-    if draft.phase is Phase.HELD and draft.rollout.touched:
+    still = draft.rollout.hold is not None and draft.rollout.hold.still
+    if draft.phase is Phase.HELD and draft.rollout.touched and not still:
         forward.settle_deploys(draft)
 
 

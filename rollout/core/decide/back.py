@@ -79,11 +79,13 @@ def try_again(draft: Draft, reason: Reason, actor: str) -> None:
         if region.phase is RegionPhase.RESTORE_FAILED:
             anew = replace(region, tried=(), back_to=None)
             target = way_back(draft, anew) or region.back_to
-            draft.set_region(region.region, tried=(), back_to=target)
+            draft.set_region(region.region, tried=(), mended=(), back_to=target)
             restore(draft, draft.rollout.region(region.region), reason)
 
 
-def restore(draft: Draft, region: RegionRollout, reason: Reason) -> None:
+def restore(
+    draft: Draft, region: RegionRollout, reason: Reason, trigger: RegionTrigger = RegionTrigger.RESTORE
+) -> None:
     """Order the way back in one region: keep the evidence first, for a short bounded time."""
     target = way_back(draft, region)
     if target is None:
@@ -95,9 +97,9 @@ def restore(draft: Draft, region: RegionRollout, reason: Reason) -> None:
     draft.claim.add(region.region)
     generation = draft.raise_generation(region.region)
     goes = f"{region.region} goes back to {target.release.version}, as every touched region does at once."
-    again = region.phase in _BACK
+    again = region.phase in (*_BACK, RegionPhase.RESTORED)
     why = reason if again else say.plain("restore", goes, region=region.region)
-    draft.move_region(region.region, RegionTrigger.RESTORE, why, back_to=target, judge_from=None)
+    draft.move_region(region.region, trigger, why, back_to=target, judge_from=None, drift=None, reads_as={})
     if target != region.back_to:  # another target has the whole deadline for itself
         draft.set_region(region.region, since=draft.now)
     collect_s = draft.plan.deadlines.collect
@@ -126,10 +128,13 @@ def restore(draft: Draft, region: RegionRollout, reason: Reason) -> None:
 
 
 def way_back(draft: Draft, region: RegionRollout) -> KnownGood | None:
-    """The known good from before this rollout; where it was tried in vain or revoked, the one before it."""
+    """The known good from before this rollout; where it was tried in vain or revoked, the one before it.
+
+    None when all were revoked: what harmed before is no way back, and people choose.
+    """
     candidate = draft.rollout.release.version
-    still_good = draft.facts.known_good.get(region.region, ())
-    choices = [region.back_to] if region.back_to in still_good or not still_good else []
+    still_good = draft.facts.known_good.get(region.region, (region.back_to,))
+    choices = [region.back_to] if region.back_to in still_good else []
     choices += [known for known in still_good if known not in choices]
     for known in choices:
         if known and known.release.version not in (candidate, *region.tried):
@@ -321,12 +326,15 @@ def _read_back(draft: Draft, region: RegionRollout, record: ActionRecord) -> Non
     if record.state is ActionState.SUCCEEDED:
         draft.set_region(region.region, running=running, running_at=record.ended_at)
         found = next((good for good in _accepted(draft, region) if _runs_only(running, good)), None)
-        if found is not None:
+        if found is not None and not _may_still_change(draft, region, record):
             _restored(draft, region, running, found)
+            return
+        if found is not None:
+            draft.verify(region, verify_again_in(draft, region))
             return
     if _check_deadline(draft, region, record):
         region = draft.rollout.region(region.region)
-    shown = ", ".join(f"{n} × {v}" for v, n in sorted(running.items())) or "nothing"
+    shown = say.running(running)
     wanted = region.back_to.release.version if region.back_to else "a known good release"
     text = f"{region.region} was restored and still shows {shown} instead of {wanted}: restoring again."
     again = say.plain("rollback.not_read_back", text, region=region.region)
@@ -337,6 +345,26 @@ def _read_back(draft: Draft, region: RegionRollout, record: ActionRecord) -> Non
         restore(draft, region, again)
     else:
         draft.verify(region, verify_again_in(draft, region))
+
+
+def _may_still_change(draft: Draft, region: RegionRollout, read: ActionRecord) -> bool:
+    """Whether a deploy that was under way may still arrive: its time is not over and nothing fences it.
+
+    Half of the time for the restore is waited at most, reading on; what comes later is drift.
+    """
+    told = read.result.details.get("generation", 0)
+    if isinstance(told, int) and told >= region.generation:  # the target has seen the restore
+        return False
+    waited = (draft.now - region.since).total_seconds()
+    return waited < draft.plan.deadlines.restore / 2 and any(
+        record.state is ActionState.DROPPED
+        and record.action.kind is Kind.DEPLOY
+        and record.action.region == region.region
+        and record.attempts > 0
+        and record.deadline is not None
+        and draft.now < record.deadline
+        for record in draft.facts.actions
+    )
 
 
 def _accepted(draft: Draft, region: RegionRollout) -> tuple[KnownGood, ...]:

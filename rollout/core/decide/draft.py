@@ -163,6 +163,26 @@ class Draft:
         self.actions.append(record)
         return record
 
+    def deploy(self, name: str, weight: int) -> ActionRecord:
+        """Order a share of the release in a region that has a way back, under a new generation."""
+        region, release = self.rollout.region(name), self.rollout.release
+        assert region.back_to is not None, "a region is touched only with a way back"
+        generation = self.raise_generation(name)
+        self.set_region(name, drift=None, reads_as={})
+        return self.order(
+            Action(
+                kind=Kind.DEPLOY,
+                region=name,
+                service=release.service,
+                version=release.version,
+                artifact=release.artifact,
+                weight=weight,
+                from_version=region.back_to.release.version,
+                generation=generation,
+                within_s=max(1, round(self.plan.deadlines.deploy)),
+            )
+        )
+
     def verify(self, region: RegionRollout, delay_s: float = 0.0) -> ActionRecord:
         """Order a reading of what really runs in a region."""
         return self.order(

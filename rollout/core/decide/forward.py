@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from rollout.core import reason as say
-from rollout.core.actions import Action, ActionRecord
+from rollout.core.actions import ActionRecord
 from rollout.core.decide import approvals, gates, observing
 from rollout.core.decide.back import reads_back, roll_back, verify_again_in
 from rollout.core.decide.draft import Draft
+from rollout.core.decide.drift import drifting
 from rollout.core.decide.owed import earn, owe_watches
 from rollout.core.decide.preflight import prove
 from rollout.core.decide.promote import not_ruled_out
@@ -30,14 +31,15 @@ def progress(draft: Draft) -> None:
     """Take every region of the present stage as far as the evidence allows."""
     if blind_too_long(draft):
         return
-    for region in draft.stage_regions:
-        _work(draft, region.region)
+    for region in draft.rollout.regions:
+        if region.stage == draft.rollout.stage or region.phase is RegionPhase.DEPLOYING:
+            _work(draft, region.region)
         if draft.phase is not Phase.PROGRESSING:
             return
     barrier = _barrier(draft)
     if barrier is not None:
         _stand_at(draft, *barrier)
-    elif all(region.phase is RegionPhase.PASSED for region in draft.stage_regions):
+    elif not drifting(draft) and all(r.phase is RegionPhase.PASSED for r in _up_to_here(draft)):
         _stage_passed(draft)
     draft.wake_in(draft.plan.judging.interval)
 
@@ -110,8 +112,13 @@ def _work(draft: Draft, name: str) -> None:
             _bake(draft, region, step)
 
 
+def _up_to_here(draft: Draft) -> tuple[RegionRollout, ...]:
+    return tuple(region for region in draft.rollout.regions if region.stage <= draft.rollout.stage)
+
+
 def _order_weight(draft: Draft, region: RegionRollout, step: SetWeight) -> None:
-    if _blind_somewhere(draft):
+    earlier = (each for each in draft.rollout.regions if each.stage < region.stage)
+    if _blind_somewhere(draft) or drifting(draft) or any(e.phase is not RegionPhase.PASSED for e in earlier):
         return
     if not region.touched:
         problem = prove(draft, region)
@@ -128,9 +135,8 @@ def _order_weight(draft: Draft, region: RegionRollout, step: SetWeight) -> None:
         observing.begin_weight(draft, region, step)
         return
     assert region.back_to is not None, "a region is touched only with a way back"
-    generation = draft.raise_generation(region.region)
-    release, good = draft.rollout.release, region.back_to.release.version
-    text = f"{region.region}: {step.weight} % to {release.version}, the rest on {good}."
+    good = region.back_to.release.version
+    text = f"{region.region}: {step.weight} % to {draft.rollout.release.version}, the rest on {good}."
     draft.move_region(
         region.region,
         RegionTrigger.DEPLOY,
@@ -139,19 +145,7 @@ def _order_weight(draft: Draft, region: RegionRollout, step: SetWeight) -> None:
         touched_at=region.touched_at or draft.now,
         judge_from=None,
     )
-    draft.order(
-        Action(
-            kind=Kind.DEPLOY,
-            region=region.region,
-            service=release.service,
-            version=release.version,
-            artifact=release.artifact,
-            weight=step.weight,
-            from_version=good,
-            generation=generation,
-            within_s=max(1, round(draft.plan.deadlines.deploy)),
-        )
-    )
+    draft.deploy(region.region, step.weight)
 
 
 def _being_restored(draft: Draft, region: str) -> bool:
@@ -184,18 +178,18 @@ def _deploy_read_back(draft: Draft, region: RegionRollout, record: ActionRecord)
     running = record.result.running
     assert region.back_to is not None, "a region is touched only with a way back"
     good, version = region.back_to.release.version, draft.rollout.release.version
-    shown = ", ".join(f"{n} × {v}" for v, n in sorted(running.items())) or "nothing"
+    shown = say.running(running)
     if record.state is ActionState.SUCCEEDED and reads_back(running, version, good, region.weight):
-        judge_from = draft.now + timedelta(seconds=draft.plan.judging.warmup)
+        passed = region.passed_at is not None  # and had drifted: its bake is over
         draft.move_region(
             region.region,
-            RegionTrigger.DEPLOYED,
+            RegionTrigger.MENDED if passed else RegionTrigger.DEPLOYED,
             say.plain("deployed", f"{region.region} was read back: {shown}.", region=region.region),
-            step=region.step + 1,
+            step=region.step if passed else region.step + 1,
             running=running,
             running_at=record.ended_at,
-            judge_from=judge_from,
-            bake_started_at=draft.now,
+            judge_from=draft.now + timedelta(seconds=draft.plan.judging.warmup),
+            bake_started_at=None if passed else draft.now,
         )
     elif (draft.now - region.since).total_seconds() > draft.plan.deadlines.deploy:
         message = record.result.message if record.state is not ActionState.SUCCEEDED else f"it runs {shown}."
@@ -213,6 +207,8 @@ def _deploy_failed(draft: Draft, region: RegionRollout, message: str) -> None:
 def _bake(draft: Draft, region: RegionRollout, bake: Bake) -> None:
     if region.bake_started_at is None:
         draft.set_region(region.region, bake_started_at=draft.now)
+        return
+    if region.drift is not None:
         return
     elapsed = (draft.now - region.bake_started_at).total_seconds() - draft.plan.delay(region.region)
     verdicts = draft.facts.judgement.of(region.region)

@@ -6,10 +6,20 @@ from rollout.core import reason as say
 from rollout.core.decide import approvals, gates
 from rollout.core.decide.back import roll_back, still_ours, try_again
 from rollout.core.decide.draft import Draft
+from rollout.core.decide.drift import order_again
 from rollout.core.decide.promote import promote
 from rollout.core.decide.waiting import held_meanwhile
 from rollout.core.machine import PHASES, Remark, Trigger
-from rollout.core.model import Hold, Intent, IntentKind, ObligationState, Outcome, Phase
+from rollout.core.model import (
+    Hold,
+    Intent,
+    IntentKind,
+    Kind,
+    ObligationState,
+    Outcome,
+    Phase,
+    RegionPhase,
+)
 
 _UNDER_WAY = (Phase.PROGRESSING, Phase.AWAITING_APPROVAL, Phase.HELD)
 
@@ -73,7 +83,12 @@ def _hold(draft: Draft, intent: Intent) -> None:
         return
     until = f" until {say.clock(intent.until, draft.now)}, then {intent.then}" if intent.until else ""
     hold = Hold(
-        owner=intent.actor, reason=intent.reason, since=draft.now, until=intent.until, then=intent.then
+        owner=intent.actor,
+        reason=intent.reason,
+        since=draft.now,
+        until=intent.until,
+        then=intent.then,
+        still=bool(intent.details.get("still")),
     )
     reason = say.plain("held", f"{intent.actor} holds it{until}: {intent.reason}")
     draft.move(Trigger.HOLD, reason, intent.actor, hold=hold)
@@ -94,6 +109,9 @@ def _go_on(draft: Draft, actor: str, text: str) -> None:
             draft.set_region(region.region, back_to=None, rehearsed=False)
         elif region.bake_started_at is not None:  # a bake that was held begins anew
             draft.set_region(region.region, bake_started_at=draft.now)
+        elif region.phase is RegionPhase.DEPLOYING:  # what did not begin while it was held has its time still
+            draft.set_region(region.region, since=draft.now)
+    order_again(draft, actor)
 
 
 def _rollback(draft: Draft, intent: Intent) -> None:
@@ -126,7 +144,7 @@ def _disown(draft: Draft, intent: Intent) -> None:
     text = _by(intent, "ended it without acting, since the database was put back")
     reason = say.plain("disowned", text)
     for record in draft.all_actions:
-        if record.open:
+        if record.open and record.action.kind is not Kind.NOTIFY:  # what people have not been told is told
             draft.drop(record)
     for owed in draft.open_obligations():
         draft.owe(replace(owed, state=ObligationState.UNPROVEN, ended_at=draft.now, reason=reason))

@@ -3,7 +3,6 @@
 What must not live here: judging, which is the same in both modes. Draft.order refuses every effect.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -59,11 +58,6 @@ def note_harm(draft: Draft, reason: Reason, remark: str) -> None:
     draft.notify(say.joined(text, remark))
 
 
-def runs(running: Mapping[str, int]) -> str:
-    """What runs, in words: `1 × 1.1.0, 3 × 1.0.0`."""
-    return ", ".join(f"{count} × {version}" for version, count in sorted(running.items())) or "nothing"
-
-
 def _version(draft: Draft) -> str:
     return draft.rollout.release.version
 
@@ -71,7 +65,7 @@ def _version(draft: Draft) -> str:
 def _seen(draft: Draft, region: RegionRollout, record: ActionRecord) -> None:
     running = record.result.running
     share = max(1, round(100 * running[_version(draft)] / sum(running.values())))
-    text = f"{region.region} was read back: {runs(running)}, so {share} % is on {_version(draft)}."
+    text = f"{region.region} was read back: {say.running(running)}, so {share} % is on {_version(draft)}."
     changes = {}
     if region.judge_from is None:  # seen there for the first time
         warm = draft.now + timedelta(seconds=draft.plan.judging.warmup)
@@ -96,7 +90,7 @@ def _waited_too_long(draft: Draft, region: RegionRollout, record: ActionRecord) 
     if waited <= limit or Trigger.NO_DATA not in PHASES[draft.phase]:
         return False
     read = record.state is ActionState.SUCCEEDED
-    found = f"it runs {runs(record.result.running)}" if read else record.result.message.rstrip(".")
+    found = f"it runs {say.running(record.result.running)}" if read else record.result.message.rstrip(".")
     text = (
         f"{region.region} was watched for {say.span(waited)} and nobody deployed {_version(draft)} there: "
         f"{found}. Deploy it and resume, or cancel."

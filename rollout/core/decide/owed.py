@@ -30,7 +30,9 @@ def owe_watches(draft: Draft, until: datetime) -> None:
 
 
 def owe_recovery(draft: Draft, region: RegionRollout) -> None:
-    """Open the recovery of a region that was just restored."""
+    """Open the recovery of a region that was just restored, unless it is open since it was before."""
+    if any(o.kind is ObligationKind.RECOVERY and o.region == region.region for o in draft.open_obligations()):
+        return
     until = draft.now + timedelta(seconds=draft.plan.recovery.within)
     draft.owe(_new(draft, ObligationKind.RECOVERY, region.region, until))
 
@@ -178,22 +180,8 @@ def _release_holdback(draft: Draft, name: str) -> None:
         return
     if draft.plan.observes:  # who deploys it decides about the rest too
         return
-    generation = draft.raise_generation(name)
-    release = draft.rollout.release
     draft.set_region(name, holdback_released=True, weight=100)
-    draft.order(
-        Action(
-            kind=Kind.DEPLOY,
-            region=name,
-            service=release.service,
-            version=release.version,
-            artifact=release.artifact,
-            weight=100,
-            from_version=region.back_to.release.version if region.back_to else None,
-            generation=generation,
-            within_s=max(1, round(draft.plan.deadlines.deploy)),
-        )
-    )
+    draft.deploy(name, 100)
 
 
 def _follow_holdback(draft: Draft, region: RegionRollout) -> None:

@@ -24,7 +24,7 @@ def prove_way_back(draft: Draft) -> None:
         names = ", ".join(
             f"{r.region} to {r.back_to.release.version}" for r in draft.rollout.regions if r.back_to
         )
-        text = f"The way back is proven: {names}.{_unrehearsed(draft)}"
+        text = f"The way back is proven: {names}.{_unrehearsed(draft)}{_unpinned(draft)}"
         draft.move(Trigger.PREFLIGHT_PASSED, say.plain("preflight.passed", text))
     else:
         draft.wake_in(QUEUE_POLL_S)
@@ -85,6 +85,13 @@ def _unrehearsed(draft: Draft) -> str:
     return f" {names}: no rehearsal possible there, so it was only read back." if names else ""
 
 
+def _unpinned(draft: Draft) -> str:
+    """What is said of known goods whose artifact is a name that may come to mean something else."""
+    goods = {region.back_to.release for region in draft.rollout.regions if region.back_to}
+    loose = sorted(good.artifact for good in goods if good.artifact and not good.pinned)
+    return f" Not pinned by digest, so they may have changed: {', '.join(loose)}." if loose else ""
+
+
 def _cannot_rehearse(draft: Draft, region: str) -> bool:
     rehearsal = draft.newest(region, Kind.REHEARSE)
     return rehearsal is not None and bool(rehearsal.result.details.get("unsupported"))
@@ -114,7 +121,7 @@ def _proved(
 
 def _unfit(draft: Draft, region: str, version: str, running: Mapping[str, int], good: set[str]) -> str:
     """What is wrong with what runs there; the release may run already where it is only observed."""
-    shown = ", ".join(f"{n} × {v}" for v, n in sorted(running.items())) or "nothing"
+    shown = say.running(running)
     new = {draft.rollout.release.version} if draft.plan.observes else set()
     if not set(running) & {version, *new} or set(running) - good - new:
         return (

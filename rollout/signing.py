@@ -1,7 +1,7 @@
-"""Signing of orders as Standard Webhooks says (HMAC-SHA256, `v1`), and where the secrets come from.
+"""Signing of requests as Standard Webhooks says (HMAC-SHA256, `v1`), and where the secrets come from.
 
 A file or variable holds one secret, or two during a rotation, each `whsec_` and base64 of 24 to 64 bytes.
-Every order is signed with each of them. Secrets are read anew each time and never appear in a message.
+Every request is signed with each of them. Secrets are read anew each time and never appear in a message.
 """
 
 import base64

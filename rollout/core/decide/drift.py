@@ -1,0 +1,269 @@
+"""Drift: a region that was read back runs something else now: a late order arrived, or somebody was there.
+
+A reading shows it and a read-back confirms it. What belongs to this rollout is ordered again, a few times;
+what somebody else brought is left alone, and people are woken. What must not live here: following what was
+ordered again, which forward.py and back.py do as after any order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from rollout.core import reason as say
+from rollout.core.decide.back import READ_ON_S, reads_back, restore
+from rollout.core.decide.draft import Draft
+from rollout.core.decide.owed import newer_under_way, replaced_by
+from rollout.core.decide.waiting import hold
+from rollout.core.decision import Seen
+from rollout.core.machine import RegionTrigger, Remark, Trigger
+from rollout.core.model import (
+    ActionState,
+    Drift,
+    ObligationKind,
+    Phase,
+    Reason,
+    RegionPhase,
+    RegionRollout,
+)
+from rollout.core.plan import SetWeight
+
+REPAIRS = 3  # orders within WITHIN before somebody else's hands are assumed
+WITHIN = timedelta(hours=1)
+DENIALS = 2  # read-backs in a row that do not confirm what readings count, before that is how they count
+_UNDER_WAY = (Phase.PROGRESSING, Phase.AWAITING_APPROVAL, Phase.HELD)
+_BACK = (Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED)
+_HERE = (RegionPhase.BAKING, RegionPhase.PASSED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ordered:
+    """What a region was brought to and read back on."""
+
+    version: str
+    beside: str | None
+    weight: int
+
+    def __str__(self) -> str:
+        if self.beside is None or self.weight >= 100:
+            return f"{self.version} alone"
+        return f"{self.weight} % of {self.version}, the rest of {self.beside},"
+
+
+def look(draft: Draft) -> None:
+    """Compare every region that is settled with its newest reading."""
+    if draft.plan.observes:
+        return
+    for name in [region.region for region in draft.rollout.touched]:
+        ordered = _ordered(draft, draft.rollout.region(name))
+        if ordered is not None:
+            _compare(draft, name, ordered)
+
+
+def drifting(draft: Draft) -> bool:
+    """Whether a region may run something else than was ordered, so that nothing more may be touched."""
+    return any(region.drift is not None for region in draft.rollout.touched)
+
+
+def order_again(draft: Draft, actor: str) -> None:
+    """A person lets the rollout go on: what drifted and was left alone until then is ordered again."""
+    for region in draft.rollout.touched:
+        ordered = _ordered(draft, region)
+        if region.drift is not None and region.drift.told and ordered is not None:
+            text = f"{region.region}: {ordered} is ordered again, as {actor} let it go on."
+            draft.set_region(region.region, mended=())
+            _mend(draft, draft.rollout.region(region.region), _reason("drift.resumed", region, text))
+
+
+# ------------------------------------------------------------------ what should run
+
+
+def _ordered(draft: Draft, region: RegionRollout) -> _Ordered | None:
+    """What a region should run, while this rollout answers for it and nothing of it is under way there."""
+    if region.back_to is None:
+        return None
+    good = region.back_to.release.version
+    if region.phase in _HERE and (draft.phase in _UNDER_WAY or _watched(draft, region)):
+        ordered = _Ordered(version=draft.rollout.release.version, beside=good, weight=region.weight)
+    elif region.phase is RegionPhase.RESTORED and (draft.phase in _BACK or _recovering(draft, region)):
+        ordered = _Ordered(version=good, beside=None, weight=100)
+    else:
+        return None
+    return ordered if _runs(region.running, ordered) else None
+
+
+def _watched(draft: Draft, region: RegionRollout) -> bool:
+    return draft.phase is Phase.SUCCEEDED and _owed(draft, region, ObligationKind.WATCH)
+
+
+def _recovering(draft: Draft, region: RegionRollout) -> bool:
+    return draft.phase is Phase.ROLLED_BACK and _owed(draft, region, ObligationKind.RECOVERY)
+
+
+def _owed(draft: Draft, region: RegionRollout, kind: ObligationKind) -> bool:
+    """Whether something is owed in a region that no newer release, and nobody's word, has taken over."""
+    owed = any(o.kind is kind and o.region == region.region for o in draft.open_obligations())
+    adopted = next(iter(draft.facts.known_good.get(region.region, ())), None)
+    later = region.restored_at and adopted and adopted.since > region.restored_at
+    taken = newer_under_way(draft, region) or (region.passed_at and replaced_by(draft, region)) or later
+    return owed and not taken
+
+
+def _runs(running: Mapping[str, int], ordered: _Ordered) -> bool:
+    return reads_back(running, ordered.version, ordered.beside, ordered.weight)
+
+
+def _differs(running: Mapping[str, int], region: RegionRollout, ordered: _Ordered) -> bool:
+    """Whether something else runs. Instances that are only missing have crashed, or are starting."""
+    if not running or _runs(running, ordered):
+        return False
+    known = (region.running, region.reads_as)
+    return not any(all(n <= counts.get(v, 0) for v, n in running.items()) for counts in known)
+
+
+# ------------------------------------------------------------------ is it so?
+
+
+def _compare(draft: Draft, name: str, ordered: _Ordered) -> None:
+    region, seen = draft.rollout.region(name), draft.facts.running.get(name)
+    if seen is not None and _is_new(region, seen):
+        _note(draft, region, seen, ordered)
+        region = draft.rollout.region(name)
+    if region.drift is not None and region.drift.asked and not region.drift.told:
+        _confirm(draft, region, region.drift, ordered)
+
+
+def _is_new(region: RegionRollout, seen: Seen) -> bool:
+    """Whether a reading began after the region was read back, and was not looked at before."""
+    known = region.drift.at if region.drift else region.running_at
+    return known is None or seen.at > known
+
+
+def _note(draft: Draft, region: RegionRollout, seen: Seen, ordered: _Ordered) -> None:
+    if not _differs(seen.running, region, ordered):
+        if region.drift is not None:
+            draft.set_region(region.region, drift=None)
+        return
+    drift = region.drift or Drift(since=seen.at, at=seen.at, running=seen.running)
+    drift = replace(drift, at=seen.at, running=seen.running)
+    if not drift.asked and not drift.told:
+        drift = replace(drift, asked=draft.verify(region).key)
+    draft.set_region(region.region, drift=drift)
+
+
+def _confirm(draft: Draft, region: RegionRollout, drift: Drift, ordered: _Ordered) -> None:
+    """Act on a read-back that shows it too; one that does not makes the next reading be asked about."""
+    asked = next((record for record in draft.all_actions if record.key == drift.asked), None)
+    if asked is not None and asked.open:
+        return
+    if asked is None or asked.state is not ActionState.SUCCEEDED:
+        draft.set_region(region.region, drift=replace(drift, asked=""))
+    elif _differs(asked.result.running, region, ordered):
+        _act(draft, region, ordered, asked.result.running)
+    elif drift.denied + 1 < DENIALS:
+        draft.set_region(region.region, drift=replace(drift, asked="", denied=drift.denied + 1))
+    else:
+        draft.set_region(region.region, drift=None, reads_as=drift.running)
+
+
+# ------------------------------------------------------------------ what follows
+
+
+def _act(draft: Draft, region: RegionRollout, ordered: _Ordered, running: Mapping[str, int]) -> None:
+    since = draft.now - WITHIN
+    draft.set_region(region.region, mended=tuple(at for at in region.mended if at > since))
+    region = draft.rollout.region(region.region)
+    found = f"{region.region} runs {say.running(running)}, and {ordered} was read back there"
+    why = _hands_off(draft, region, running)
+    if draft.phase in _BACK:
+        _bring_back(draft, region, found, why)
+    elif draft.phase is Phase.HELD or draft.rollout.finished:
+        _tell(draft, region, found, why)
+    elif why:
+        _leave(draft, region)
+        text = f"{found}: {why} Then resume, which orders it again; or roll back."
+        hold(draft, Trigger.DRIFTED, _reason("drift.left", region, text))
+    else:
+        text = f"{found}: ordered again, {_count(region)}. Its bake begins anew unless it has passed."
+        _mend(draft, region, _reason("drift.mended", region, text))
+        draft.notify(f"{_release(draft)}: {text}")
+
+
+def _hands_off(draft: Draft, region: RegionRollout, running: Mapping[str, int]) -> str:
+    """Why it is not ordered again by itself; empty when it is."""
+    good = region.back_to.release.version if region.back_to else ""
+    strange = sorted(set(running) - {draft.rollout.release.version, good, *region.tried})
+    if strange:
+        names = ", ".join(strange)
+        return f"somebody brought {names}, which is no part of this rollout. Find out who, and end it."
+    if len(region.mended) >= REPAIRS:
+        return (
+            f"it was ordered again {REPAIRS} times within {say.span(WITHIN.total_seconds())}, and something "
+            "else orders there too. Find it, and end it."
+        )
+    return ""
+
+
+def _mend(draft: Draft, region: RegionRollout, reason: Reason) -> None:
+    """Order the share again; a bake begins anew, and a region that had passed only is read back."""
+    steps = draft.plan.stages[region.stage].steps
+    passed = region.phase is RegionPhase.PASSED
+    ordered = max(i for i, step in enumerate(steps[: region.step]) if isinstance(step, SetWeight))
+    draft.move_region(
+        region.region,
+        RegionTrigger.DRIFTED,
+        reason,
+        step=region.step if passed else ordered,
+        judge_from=None,
+        bake_started_at=None,
+        mended=(*region.mended, draft.now),
+    )
+    draft.deploy(region.region, region.weight)
+
+
+def _bring_back(draft: Draft, region: RegionRollout, found: str, why: str) -> None:
+    """On the way back: restore again; or say that it cannot be done, and read on until it was."""
+    name = region.region
+    if not why:
+        text = f"{found}: restored again, {_count(region)}."
+        draft.set_region(name, mended=(*region.mended, draft.now))
+        reason = _reason("drift.mended", region, text)
+        restore(draft, draft.rollout.region(name), reason, RegionTrigger.DRIFTED)
+        draft.notify(f"{_release(draft)}: {text}", urgent=True)
+        return
+    text = f"{found}: {why} It is read on: bring it back, adopt what runs, or ask to roll back again."
+    reason = _reason("drift.left", region, text)
+    draft.move_region(name, RegionTrigger.DRIFTED, reason, drift=None)
+    draft.move_region(name, RegionTrigger.RESTORE_FAILED, reason, trouble=text)
+    draft.verify(draft.rollout.region(name), READ_ON_S)
+    draft.notify(f"{_release(draft)}: {text}", urgent=True)
+
+
+def _tell(draft: Draft, region: RegionRollout, found: str, why: str) -> None:
+    """It is held, or has ended: nothing is ordered, and people are woken once."""
+    do = "Resume, which orders it again; or roll back."
+    if draft.rollout.finished:
+        do = "Nothing is ordered after the end: bring it back by hand, roll back or release again."
+        if draft.phase is Phase.ROLLED_BACK:
+            do = "Nothing is ordered after the end: bring it back by hand, or adopt what runs."
+    text = ". ".join(filter(None, [found, why.rstrip("."), do]))
+    _leave(draft, region)
+    draft.remark(Remark.DRIFTED, _reason("drift.left", region, text))
+    draft.notify(f"{_release(draft)}: {text}", urgent=True)
+
+
+def _leave(draft: Draft, region: RegionRollout) -> None:
+    assert region.drift is not None, "only what was seen is left alone"
+    draft.set_region(region.region, drift=replace(region.drift, told=True))
+
+
+def _count(region: RegionRollout) -> str:
+    return f"{len(region.mended) + 1} of {REPAIRS} within {say.span(WITHIN.total_seconds())}"
+
+
+def _release(draft: Draft) -> str:
+    return f"{draft.rollout.release.service} {draft.rollout.release.version}"
+
+
+def _reason(code: str, region: RegionRollout, text: str) -> Reason:
+    since = region.drift.since if region.drift else None
+    return say.plain(code, text, region=region.region, since=since)

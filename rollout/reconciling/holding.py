@@ -1,0 +1,91 @@
+"""What this replica may work on: the services that it holds, and until when by its own clock.
+
+The lease is counted from before it was asked for, so it never ends later here than in the database. Who
+cannot renew stops acting: the database refuses its writes (S3 is kept at targets by the generation).
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+
+import structlog
+
+from rollout.core.errors import Fenced
+from rollout.ports import Clock, Fence, Replica, Store
+from rollout.telemetry.onlooker import NOBODY, Onlooker
+
+log = structlog.get_logger(__name__)
+
+RENEW = 5  # times within a lease
+LAST = 3  # nothing is begun in the last third of a lease
+
+
+class Holding:
+    """The claims of one replica. `renew` asks the database when it is time."""
+
+    def __init__(self, store: Store, clock: Clock, replica: Replica, onlooker: Onlooker = NOBODY) -> None:
+        self._store, self._clock, self._replica, self._onlooker = store, clock, replica, onlooker
+        self._claims: Mapping[str, int] = {}
+        self._granted_at: datetime | None = None
+        self.replicas = 0  # that live, as of the last answer
+
+    @property
+    def owner(self) -> str:
+        """The id of this replica."""
+        return self._replica.id
+
+    @property
+    def services(self) -> Collection[str]:
+        """What is held."""
+        return self._claims.keys()
+
+    async def renew(self, busy: Collection[str] = ()) -> bool:
+        """Ask for a longer lease when a fifth of it has passed, or something is free. True: new claims.
+
+        Raises StoreError, and Fenced when another process has the identity of this replica.
+        """
+        if not await self._is_time():
+            return False
+        asked_at, first = self._clock.now(), self._granted_at is None
+        held = await self._store.hold(self._replica, first=first, busy=busy)
+        self._granted_at = asked_at
+        before, self._claims, self.replicas = self._claims, held.claims, held.replicas
+        gained, lost = held.claims.items() - before.items(), before.keys() - held.claims.keys()
+        if gained or lost:
+            log.info("claims", replica=self.owner, held=len(held.claims), gained=len(gained), lost=len(lost))
+        return bool(gained)
+
+    def fence(self, service: str) -> Fence:
+        """What a write for a service carries. Raises Fenced when it is not held."""
+        epoch = self._claims.get(service)
+        if epoch is None:
+            raise Fenced(
+                f"This replica, '{self.owner}', does not hold service '{service}'; nothing was done."
+            )
+        return Fence(service=service, epoch=epoch)
+
+    def may_act(self, service: str) -> bool:
+        """Whether an effect may be begun: the service is held, and for long enough to be answered."""
+        return service in self._claims and self._left() > self._replica.lease_s / LAST
+
+    def is_over(self, service: str) -> bool:
+        """Whether what is under way for a service must stop: another replica may hold it."""
+        return service not in self._claims or self._left() <= 0
+
+    def lost(self, service: str) -> None:
+        """A write was fenced."""
+        log.warning("fenced: another replica holds the service", service=service, replica=self.owner)
+        self._onlooker.fenced(service)
+        self._claims = {name: epoch for name, epoch in self._claims.items() if name != service}
+
+    def _left(self) -> float:
+        """Seconds of the lease."""
+        if self._granted_at is None:
+            return 0.0
+        return self._replica.lease_s - (self._clock.now() - self._granted_at).total_seconds()
+
+    async def _is_time(self) -> bool:
+        if self._granted_at is None:
+            return True
+        passed = self._clock.now() - self._granted_at
+        within = timedelta(0) <= passed < timedelta(seconds=self._replica.lease_s / RENEW)
+        return not within or await self._store.free()

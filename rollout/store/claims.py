@@ -1,0 +1,139 @@
+"""Who works on which service: leases of replicas, claims with an epoch, and the check that a write is theirs.
+
+A replica renews one row, however many services it holds. A claim is free when nobody owns it, or its owner's
+lease is over by the database's own clock; whoever takes it raises its epoch, so that a write with an older
+epoch changes nothing. The epoch guards the database; at targets it is the generation that guards (S3).
+"""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from math import ceil
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, Update, bindparam, delete, func, or_, select, update
+
+from rollout.core.errors import Fenced
+from rollout.ports import Fence, Held, Replica, SeenReplica
+from rollout.store import tables
+from rollout.store.writing import add_missing, put
+
+NOBODY = ""
+FORGOTTEN = timedelta(days=1)  # after its lease, when nothing is known of a replica any more
+_C, _REPLICA = tables.claims, tables.replicas
+_NOW = bindparam("now", type_=_REPLICA.c.until.type)
+_OWNER_LIVES = select(_REPLICA.c.id).where(_REPLICA.c.id == _C.c.owner, _REPLICA.c.until > _NOW).exists()
+_FREE = or_(_C.c.owner == NOBODY, ~_OWNER_LIVES)
+_ANY_FREE = select(_C.c.service).where(_FREE).limit(1)
+_MINE = select(_C.c.service, _C.c.epoch).where(_C.c.owner == bindparam("me")).order_by(_C.c.service)
+_LIVING = select(func.count()).select_from(_REPLICA).where(_REPLICA.c.until > _NOW)
+_FENCED = (_C.c.service == bindparam("fenced_service"), _C.c.epoch == bindparam("fenced_epoch"))
+STILL_HELD: ColumnElement[bool] = select(_C.c.service).where(*_FENCED).exists()
+
+
+def hold(conn: Connection, now: datetime, replica: Replica, *, first: bool, busy: Collection[str]) -> Held:
+    """Renew the lease of a replica, take what is free up to its fair share, and give up what is beyond it.
+
+    `first`: of this process, so that what an earlier one with the same id held is held anew. `busy` services
+    are not given up. Raises Fenced when another process has taken the identity of this one.
+    """
+    _renew(conn, now, replica, first=first)
+    at: dict[str, Any] = {"now": now}
+    living = conn.execute(_LIVING, at).scalar_one()
+    share = ceil(conn.execute(select(func.count()).select_from(_C)).scalar_one() / living)
+    mine = [row.service for row in conn.execute(_MINE, {"me": replica.id})]
+    idle = [service for service in mine if service not in busy]
+    _own(conn, idle[: max(0, len(mine) - share)], NOBODY)
+    if share > len(mine):
+        wanted = select(_C.c.service).where(_FREE).order_by(_C.c.service).limit(share - len(mine))
+        _own(conn, list(conn.scalars(wanted.with_for_update(skip_locked=True), at)), replica.id)
+    held = {row.service: row.epoch for row in conn.execute(_MINE, {"me": replica.id})}
+    return Held(claims=held, replicas=living)
+
+
+def leave(conn: Connection, now: datetime, replica: Replica) -> None:
+    """End the lease of a replica that stops in order: others take its services at once."""
+    mine = (_REPLICA.c.id == replica.id, _REPLICA.c.incarnation == replica.incarnation)
+    conn.execute(update(_REPLICA).where(*mine).values(until=now))
+
+
+def any_free(conn: Connection, now: datetime) -> bool:
+    """Whether some service has no living owner."""
+    return conn.execute(_ANY_FREE, {"now": now}).first() is not None
+
+
+def replicas(conn: Connection, now: datetime) -> tuple[SeenReplica, ...]:
+    """Every replica of the last day, by id, and what it holds."""
+    held: dict[str, list[str]] = {}
+    for row in conn.execute(select(_C.c.service, _C.c.owner).order_by(_C.c.service)):
+        held.setdefault(row.owner, []).append(row.service)
+    return tuple(
+        SeenReplica(
+            id=row.id,
+            about=row.about,
+            started_at=row.started_at,
+            until=row.until,
+            alive=row.until > now,
+            services=tuple(held.get(row.id, ())),
+        )
+        for row in conn.execute(select(_REPLICA).order_by(_REPLICA.c.id))
+    )
+
+
+def declare(conn: Connection, service: str) -> None:
+    """A service that is new belongs to nobody yet."""
+    add_missing(conn, _C, {"service": service, "owner": NOBODY, "epoch": 0})
+
+
+def owned_by(owner: str) -> Select[Any]:
+    """The services that a replica holds, as a subquery."""
+    return select(_C.c.service).where(_C.c.owner == owner)
+
+
+def guarded(statement: Update, fence: Fence | None) -> tuple[Update, dict[str, Any]]:
+    """The same statement, which changes nothing once the claim is another's, and its parameters."""
+    if fence is None:
+        return statement, {}
+    return statement.where(STILL_HELD), {"fenced_service": fence.service, "fenced_epoch": fence.epoch}
+
+
+def check(conn: Connection, fence: Fence | None) -> None:
+    """Raises Fenced when the claim that a write rests on has been taken by another replica since."""
+    if fence is None:
+        return
+    row = conn.execute(select(_C.c.owner, _C.c.epoch).where(_C.c.service == fence.service)).one_or_none()
+    if row is None or row.epoch != fence.epoch:
+        now = f"it is held by '{row.owner or 'nobody'}' with epoch {row.epoch}" if row else "nobody knows it"
+        raise Fenced(
+            f"Service '{fence.service}' is not held with epoch {fence.epoch} any more: {now}. "
+            "Nothing was written; the replica that holds it goes on."
+        )
+
+
+def _renew(conn: Connection, now: datetime, replica: Replica, *, first: bool) -> None:
+    before = conn.execute(select(_REPLICA).where(_REPLICA.c.id == replica.id)).one_or_none()
+    if before is not None and before.incarnation != replica.incarnation:
+        if not first:
+            raise Fenced(
+                f"Another process works as replica '{replica.id}' since {before.started_at.isoformat()} "
+                f"({before.about}). Give each replica its own data directory (ROLLOUT_DATA), and restart."
+            )
+        _own(conn, [row.service for row in conn.execute(_MINE, {"me": replica.id})], replica.id)
+    started_at = now if before is None or first else before.started_at
+    row = {
+        "id": replica.id,
+        "incarnation": replica.incarnation,
+        "about": replica.about,
+        "started_at": started_at,
+        "until": now + timedelta(seconds=replica.lease_s),
+    }
+    put(conn, _REPLICA, [row])
+    if first:
+        conn.execute(delete(_REPLICA).where(_REPLICA.c.until < now - FORGOTTEN))
+
+
+def _own(conn: Connection, services: Collection[str], owner: str) -> None:
+    """Change the owner; a new one begins a new epoch."""
+    if services:
+        more = 0 if owner == NOBODY else 1
+        chosen = update(_C).where(_C.c.service.in_(services))
+        conn.execute(chosen.values(owner=owner, epoch=_C.c.epoch + more))

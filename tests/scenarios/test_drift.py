@@ -1,0 +1,314 @@
+"""A region that was read back runs something else later: it is seen, ordered again, or left to people."""
+
+from collections.abc import Callable
+
+import pytest
+
+from rollout.core.actions import Action
+from rollout.core.model import Kind, Phase, RegionPhase
+from tests.scenarios.world import DANA, ONE, QUICK, World
+
+MakeWorld = Callable[[dict[str, object]], World]
+SEEN_IN, MENDED_IN = 10, 20  # seconds that F19 allows
+LONG = {"steps": [{"set_weight": 75}, {"bake": "60s"}]}
+
+
+def by_hand(world: World, region: str, *versions: str) -> None:
+    """Somebody, or something, brings this to a region without an order."""
+    world.plugins.fake_deployer(region)._arrange("mail", versions)
+
+
+async def triggers(world: World, rollout_id: str, region: str | None) -> list[str]:
+    """What history says of one region, or of the rollout itself."""
+    rows = [event.transition for event in await world.store.events(rollout_id=rollout_id, limit=1000)]
+    return [row.trigger for row in rows if row.region == region]
+
+
+async def seconds_until(world: World, rollout_id: str, trigger: str, region: str | None = "R3") -> int:
+    """How long a row of history takes to come."""
+    before = (await triggers(world, rollout_id, region)).count(trigger)
+    for second in range(60):
+        if (await triggers(world, rollout_id, region)).count(trigger) > before:
+            return second
+        await world.tick()
+    raise AssertionError(f"{region} never {trigger}: {await triggers(world, rollout_id, region)}")
+
+
+async def test_a_baking_region_that_lost_its_release_is_ordered_again_and_bakes_anew(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(LONG)
+    rollout_id = await world.given_baking("1.1.0")
+    await world.run(40)
+    before = (await world.rollout(rollout_id)).region("R3")
+    by_hand(world, "R3", *["1.0.0"] * 4)
+    assert await seconds_until(world, rollout_id, "drifted") <= SEEN_IN
+    said = next(text for text in world.notices() if "ordered again" in text)
+    assert said == (
+        "mail 1.1.0: R3 runs 4 × 1.0.0, and 75 % of 1.1.0, the rest of 1.0.0, was read back there: ordered "
+        "again, 1 of 3 within 1 h. Its bake begins anew unless it has passed."
+    )
+    assert await seconds_until(world, rollout_id, "deployed") <= MENDED_IN
+    assert await world.running("R3") == {"1.1.0": 3, "1.0.0": 1}
+    after = (await world.rollout(rollout_id)).region("R3")
+    assert after.generation > before.generation
+    assert after.bake_started_at is not None
+    assert before.bake_started_at is not None
+    assert after.bake_started_at > before.bake_started_at
+    await world.run(50)
+    assert (await world.rollout(rollout_id)).region("R3").phase is RegionPhase.BAKING
+    await world.until_region(rollout_id, "R3", RegionPhase.PASSED)
+
+
+async def test_a_region_that_passed_is_read_back_again_and_its_bake_is_not_repeated(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(QUICK)
+    rollout_id = await world.given_baking("1.1.0", "R1")
+    by_hand(world, "R3", *["1.0.0"] * 4)
+    assert await seconds_until(world, rollout_id, "mended") <= MENDED_IN
+    region = (await world.rollout(rollout_id)).region("R3")
+    assert region.phase is RegionPhase.PASSED
+    assert await world.running("R3") == {"1.1.0": 3, "1.0.0": 1}
+    await world.until(rollout_id, Phase.SUCCEEDED)
+    assert (await triggers(world, rollout_id, "R3")).count("bake_passed") == 1
+
+
+async def test_nothing_more_is_touched_while_a_region_is_not_what_was_ordered(make_world: MakeWorld) -> None:
+    world = make_world(QUICK)
+    rollout_id = await world.given_baking("1.1.0", "R1")
+    world.plugins.fake_deployer("R3").slow(Kind.DEPLOY, 12)
+    by_hand(world, "R3", *["1.0.0"] * 4)
+    await world.run(12)
+    assert (await world.rollout(rollout_id)).region("R3").phase is RegionPhase.DEPLOYING
+    assert (await world.rollout(rollout_id)).region("R2").phase is RegionPhase.PENDING
+    await world.until(rollout_id, Phase.SUCCEEDED)
+
+
+async def test_a_late_deploy_after_a_region_was_restored_is_taken_back(make_world: MakeWorld) -> None:
+    world = make_world(QUICK)
+    rollout_id = await world.given_baking("1.1.0", "R1")
+    world.plugins.fake_deployer("R1").unreachable = True  # keeps the rollback under way
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    await world.until_region(rollout_id, "R3", RegionPhase.RESTORED)
+    by_hand(world, "R3", "1.1.0", "1.1.0", "1.1.0", "1.0.0")
+    assert await seconds_until(world, rollout_id, "restored") <= MENDED_IN
+    assert await world.running("R3") == {"1.0.0": 4}
+    world.plugins.fake_deployer("R1").unreachable = False
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    case = await world.case(rollout_id)
+    owed = [o.region for o in case.obligations if o.kind == "recovery"]
+    assert set(owed) == {"R1", "R3"}
+
+
+async def test_crashed_instances_are_no_drift(make_world: MakeWorld) -> None:
+    world = make_world(LONG)
+    rollout_id = await world.given_baking("1.1.0")
+    deployer = world.plugins.fake_deployer("R3")
+    for place in range(3):
+        deployer.crash("mail", place, healthy=False)
+    await world.run(8)
+    for place in range(3):
+        deployer.crash("mail", place)
+    await world.run(4)
+    assert "drifted" not in await triggers(world, rollout_id, "R3")
+
+
+async def test_a_blip_that_a_read_back_does_not_confirm_changes_nothing(make_world: MakeWorld) -> None:
+    world = make_world(LONG)
+    rollout_id = await world.given_baking("1.1.0")
+    by_hand(world, "R3", *["1.0.0"] * 4)
+    await world.reconciler.tick()  # the reading; its read-back finds that it was undone
+    by_hand(world, "R3", "1.1.0", "1.1.0", "1.1.0", "1.0.0")
+    await world.run(10)
+    assert "drifted" not in await triggers(world, rollout_id, "R3")
+    region = (await world.rollout(rollout_id)).region("R3")
+    assert region.drift is None
+    assert region.reads_as == {}
+
+
+async def test_readings_that_count_otherwise_than_read_backs_are_asked_about_twice_and_then_believed(
+    make_world: MakeWorld,
+) -> None:
+    """Half of the servers with a tenth of the traffic, as a balancer has them."""
+    world = make_world(LONG)
+    rollout_id = await world.given_baking("1.1.0")
+    deployer = world.plugins.fake_deployer("R3")
+    real = deployer.instances
+
+    async def instances(service: str) -> object:
+        return [one for one in await real(service) for _ in range(3 if one.version == "1.0.0" else 1)]
+
+    deployer.instances = instances  # type: ignore[method-assign,assignment]
+    asked = len([key for key, action in deployer.calls if action.kind is Kind.VERIFY])
+    await world.run(30)
+    assert "drifted" not in await triggers(world, rollout_id, "R3")
+    assert len([key for key, action in deployer.calls if action.kind is Kind.VERIFY]) == asked + 2
+
+
+async def test_a_version_of_nobody_is_left_alone_and_people_are_woken(make_world: MakeWorld) -> None:
+    world = make_world(LONG)
+    rollout_id = await world.given_baking("1.1.0")
+    by_hand(world, "R3", "9.9.9", "9.9.9", "1.1.0", "1.0.0")
+    assert await seconds_until(world, rollout_id, "drifted", None) <= MENDED_IN
+    view = await world.until(rollout_id, Phase.HELD)
+    assert view.reason.text.startswith("R3 runs 1 × 1.0.0, 1 × 1.1.0, 2 × 9.9.9, and 75 % of 1.1.0, the rest")
+    assert "somebody brought 9.9.9, which is no part of this rollout" in view.reason.text
+    await world.run(30)
+    assert len([page for page in world.pages() if "9.9.9" in page]) == 1
+    assert world.effects("R3", "deploy") == ["1.1.0"]
+    await world.commands.resume(rollout_id, DANA, "that was me, it is over")
+    await world.until_region(rollout_id, "R3", RegionPhase.DEPLOYING)
+    await world.until(rollout_id, Phase.SUCCEEDED, within=600)
+
+
+async def test_the_fourth_time_within_an_hour_it_is_held_instead_of_fought(make_world: MakeWorld) -> None:
+    world = make_world(LONG)
+    rollout_id = await world.given_baking("1.1.0")
+    for _ in range(3):
+        by_hand(world, "R3", *["1.0.0"] * 4)
+        await seconds_until(world, rollout_id, "deployed")
+    by_hand(world, "R3", *["1.0.0"] * 4)
+    view = await world.until(rollout_id, Phase.HELD, within=30)
+    assert "ordered again 3 times within 1 h, and something else orders there too" in view.reason.text
+    assert any(view.reason.text in page for page in world.pages())
+    orders = len(world.effects("R3", "deploy"))
+    await world.run(30)
+    assert len(world.effects("R3", "deploy")) == orders == 4
+
+
+async def test_what_was_mended_more_than_an_hour_ago_does_not_count(make_world: MakeWorld) -> None:
+    world = make_world({"steps": [{"set_weight": 75}, {"bake": "6h"}]})
+    rollout_id = await world.given_baking("1.1.0")
+    for _ in range(5):
+        by_hand(world, "R3", *["1.0.0"] * 4)
+        await seconds_until(world, rollout_id, "deployed")
+        world.clock.advance(1500)
+        await world.run(3)
+    assert (await world.rollout(rollout_id)).region("R3").phase is RegionPhase.BAKING
+    assert len(world.effects("R3", "deploy")) == 6
+
+
+async def test_a_rollout_that_is_held_orders_nothing_until_it_is_resumed(make_world: MakeWorld) -> None:
+    world = make_world(LONG)
+    rollout_id = await world.given_baking("1.1.0")
+    await world.commands.hold(rollout_id, DANA, "lunch")
+    await world.until(rollout_id, Phase.HELD)
+    by_hand(world, "R3", *["1.0.0"] * 4)
+    await world.run(SEEN_IN)
+    assert world.effects("R3", "deploy") == ["1.1.0"]
+    (page,) = [page for page in world.pages() if "R3 runs 4 × 1.0.0" in page]
+    assert page.endswith("Resume, which orders it again; or roll back.")
+    assert "drifted" in await triggers(world, rollout_id, None)
+    await world.commands.resume(rollout_id, DANA, "lunch is over")
+    assert await seconds_until(world, rollout_id, "deployed") <= SEEN_IN
+    assert await world.running("R3") == {"1.1.0": 3, "1.0.0": 1}
+
+
+async def test_what_was_set_right_by_hand_while_held_is_not_ordered_again(make_world: MakeWorld) -> None:
+    world = make_world(LONG)
+    rollout_id = await world.given_baking("1.1.0")
+    by_hand(world, "R3", *["9.9.9"] * 4)
+    await world.until(rollout_id, Phase.HELD, within=30)
+    by_hand(world, "R3", "1.1.0", "1.1.0", "1.1.0", "1.0.0")
+    await world.run(5)
+    await world.commands.resume(rollout_id, DANA, "it is right again")
+    await world.run(5)
+    assert world.effects("R3", "deploy") == ["1.1.0"]
+    assert (await world.rollout(rollout_id)).region("R3").phase is RegionPhase.BAKING
+
+
+async def test_on_the_way_back_a_version_of_nobody_makes_the_rollback_a_failed_one(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(QUICK)
+    rollout_id = await world.given_baking("1.1.0", "R1")
+    world.plugins.fake_deployer("R1").unreachable = True
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    await world.until_region(rollout_id, "R3", RegionPhase.RESTORED)
+    by_hand(world, "R3", *["9.9.9"] * 4)
+    view = await world.until(rollout_id, Phase.ROLLBACK_FAILED, within=MENDED_IN)
+    assert "somebody brought 9.9.9" in view.reason.text
+    assert await world.running("R3") == {"9.9.9": 4}
+    by_hand(world, "R3", *["1.0.0"] * 4)
+    world.plugins.fake_deployer("R1").unreachable = False
+    await world.until(rollout_id, Phase.ROLLED_BACK, within=60)
+
+
+async def test_after_the_end_it_is_said_once_and_nothing_is_ordered(make_world: MakeWorld) -> None:
+    world = make_world({**ONE, "watch": "300s", "guards": {"silence": "1h"}})
+    rollout_id = await world.given_succeeded()
+    by_hand(world, "R3", *["1.0.0"] * 4)
+    await world.run(30)
+    assert world.effects("R3", "deploy") == ["1.1.0"]
+    (page,) = [page for page in world.pages() if "R3 runs 4 × 1.0.0" in page]
+    assert "Nothing is ordered after the end" in page
+    assert (await world.rollout(rollout_id)).phase is Phase.SUCCEEDED
+
+
+async def test_the_release_that_comes_again_after_a_rollback_wakes_people(make_world: MakeWorld) -> None:
+    world = make_world({**ONE, "recovery": {"stalled_after": "10s", "check_every": "5s", "within": "60s"}})
+    rollout_id = await world.given_baking("1.1.0")
+    world.plugins.fake_deployer("R3").stall("mail", {"m-1": 100.0})
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    by_hand(world, "R3", *["1.1.0"] * 4)
+    await world.run(MENDED_IN)
+    assert [page for page in world.pages() if "R3 runs 4 × 1.1.0, and 1.0.0 alone was read back" in page]
+
+
+async def test_what_a_newer_release_runs_is_no_drift_of_the_one_before(make_world: MakeWorld) -> None:
+    world = make_world({**ONE, "watch": "300s"})
+    first = await world.given_succeeded()
+    second = await world.start("1.2.0")
+    await world.until(second, Phase.SUCCEEDED)
+    await world.run(20)
+    assert "drifted" not in await triggers(world, first, None)
+
+
+async def test_the_slice_that_was_held_back_may_follow(make_world: MakeWorld) -> None:
+    world = make_world(ONE)
+    rollout_id = await world.given_succeeded()
+    world.plugins.fake_deployer("R3").slow(Kind.DEPLOY, 5)
+    await world.run(60)
+    assert await world.running("R3") == {"1.1.0": 4}
+    assert "drifted" not in await triggers(world, rollout_id, None)
+
+
+async def test_where_it_only_observes_nothing_drifts(make_world: MakeWorld) -> None:
+    world = make_world({**LONG, "mode": "observe"})
+    await world.given_known_good()
+    rollout_id = await world.start("1.1.0")
+    by_hand(world, "R3", "1.1.0", "1.1.0", "1.1.0", "1.0.0")
+    await world.until_region(rollout_id, "R3", RegionPhase.BAKING)
+    by_hand(world, "R3", *["9.9.9"] * 4)
+    await world.run(10)
+    assert not [text for text in world.notices() if "9.9.9" in text]
+
+
+@pytest.mark.parametrize("running", [("1.0.0", "1.0.0"), ("1.1.0",) * 6 + ("1.0.0",) * 2])
+async def test_fewer_or_more_instances_of_the_same_share_are_no_drift(
+    make_world: MakeWorld, running: tuple[str, ...]
+) -> None:
+    """1.1.0 has crashed in all of its places, or the region has grown."""
+    world = make_world({"steps": [{"set_weight": 25}, {"bake": "60s"}, {"set_weight": 75}, {"bake": "60s"}]})
+    rollout_id = await world.given_baking("1.1.0")
+    if len(running) > 4:
+        await world.run(70)
+    by_hand(world, "R3", *running)
+    await world.run(10)
+    assert "drifted" not in await triggers(world, rollout_id, "R3")
+
+
+async def test_a_region_that_cannot_be_ordered_again_goes_back(make_world: MakeWorld) -> None:
+    world = make_world(LONG)
+    rollout_id = await world.given_baking("1.1.0")
+    real = world.plugins.fake_deployer("R3")._wanted
+
+    def wanted(action: Action) -> list[str]:
+        return ["1.0.0"] * 4 if action.kind is Kind.DEPLOY else real(action)
+
+    world.plugins.fake_deployer("R3")._wanted = wanted  # type: ignore[method-assign]
+    by_hand(world, "R3", *["1.0.0"] * 4)
+    view = await world.until(rollout_id, Phase.ROLLED_BACK, within=120)
+    assert "not read back in 20 s: it runs 4 × 1.0.0" in view.reason.text

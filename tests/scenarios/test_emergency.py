@@ -1,0 +1,208 @@
+"""After somebody restored a region without the database: nothing fights it, and people see who did what."""
+
+from datetime import timedelta
+
+import pytest
+
+from rollout.core.errors import Fenced
+from rollout.core.model import Kind, KnownGood, Phase, RegionPhase
+from rollout.core.model import Release as Version
+from rollout.ports import Emergency, Fence, Replica
+from tests.scenarios.world import ADMIN, DANA, World
+
+REASON = "the database host burns, and R3 fails"
+
+
+async def ordered(world: World, version: str, *, region: str = "R3", state: str = "done") -> Emergency:
+    """What the command does while the database is gone: the region is put on `version`, above every fence."""
+    (pair,) = [one for one in await world.store.service_regions("mail") if one.region == region]
+    found = [good for good in pair.known_good if good.release.version == version]
+    good = (
+        found[0]
+        if found
+        else KnownGood(
+            service="mail",
+            region=region,
+            release=Version(service="mail", version=version),
+            since=world.clock.now(),
+            how="adopted",
+            by="before",
+        )
+    )
+    target = world.plugins.fake_deployer(region)
+    target.install("mail", version)
+    generation = target._services["mail"].generation = pair.generation + 1
+    world.clock.advance(1)
+    now = world.clock.now()
+    return Emergency(
+        key=f"emergency/mail/{region}/em_1",
+        service="mail",
+        region=region,
+        known_good=good,
+        generation=generation,
+        by="ana@bastion",
+        reason=REASON,
+        at=now - timedelta(seconds=1),
+        state=state,
+        ended_at=None if state == "begun" else now,
+        running={version: 4} if state == "done" else {},
+    )
+
+
+async def back(world: World, emergency: Emergency) -> None:
+    """The database is there again, with a controller that knows only what is in it."""
+    assert await world.store.take_in(emergency, world.clock.now())
+    world.reconciler = world.another_controller()
+
+
+def orders(world: World, region: str = "R3") -> int:
+    kinds = (Kind.DEPLOY, Kind.RESTORE)
+    return sum(action.kind in kinds for _, action in world.plugins.fake_deployer(region).calls)
+
+
+async def test_a_rollout_under_way_is_held_in_the_name_of_who_did_it(world: World) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    emergency = await ordered(world, "1.0.0")
+    before = orders(world)
+    await back(world, emergency)
+    await world.run(60)
+    rollout = await world.rollout(rollout_id)
+    assert rollout.phase is Phase.HELD
+    assert rollout.hold is not None
+    assert rollout.hold.owner == "emergency (ana@bastion)"
+    assert "restored R3 to 1.0.0 in an emergency, without the database" in rollout.hold.reason
+    assert REASON in rollout.hold.reason
+    assert orders(world) == before
+    assert await world.running("R3") == {"1.0.0": 4}
+    events = [event.transition for event in await world.store.events(rollout_id=rollout_id)]
+    assert any(event.actor == "emergency (ana@bastion)" and event.to_phase == "held" for event in events)
+    assert await world.store.doubted() == ()  # it was read back as it was recorded
+
+
+async def test_a_deploy_that_was_pending_is_dropped_and_not_taken_for_a_failure(world: World) -> None:
+    await world.given_known_good()
+    world.plugins.fake_deployer("R3").slow(Kind.DEPLOY, 1000)
+    rollout_id = await world.start("1.1.0")
+    await world.until_region(rollout_id, "R3", RegionPhase.DEPLOYING)
+    await world.run(2)
+    emergency = await ordered(world, "1.0.0")
+    before = orders(world)
+    await back(world, emergency)
+    await world.run(60)
+    rollout = await world.rollout(rollout_id)
+    assert (rollout.phase, rollout.region("R3").phase) == (Phase.HELD, RegionPhase.DEPLOYING)
+    assert orders(world) == before
+    records = [record for record in (await world.case(rollout_id)).actions if record.state == "dropped"]
+    assert "Not done: ana@bastion restored R3 to 1.0.0" in records[0].result.message
+
+
+async def test_a_person_then_takes_the_release_back_everywhere(world: World) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    emergency = await ordered(world, "1.0.0")
+    await back(world, emergency)
+    await world.run(15)
+    await world.commands.rollback(rollout_id, ADMIN, "it was bad")
+    view = await world.until(rollout_id, Phase.ROLLED_BACK)
+    assert await world.running("R3") == {"1.0.0": 4}
+    assert view.outcome == "aborted"
+    (pair, *_) = [one for one in await world.store.service_regions("mail") if one.region == "R3"]
+    assert pair.generation > emergency.generation
+
+
+async def test_a_way_back_that_was_under_way_ends_where_the_emergency_put_the_region(world: World) -> None:
+    """The target of the rollback was bad too, and somebody chose the one before it."""
+    await world.given_known_good("0.9.0")
+    for name in ("R3", "R1", "R2"):
+        world.plugins.fake_deployer(name).install("mail", "1.0.0")
+    await world.run(12)
+    await world.commands.adopt("mail", ADMIN, "newer")
+    rollout_id = await world.start("1.1.0")
+    await world.until_region(rollout_id, "R3", RegionPhase.BAKING)
+    target = world.plugins.fake_deployer("R3")
+    target.unreachable = True
+    await world.commands.rollback(rollout_id, DANA, "bad")
+    await world.run(8)
+    assert (await world.rollout(rollout_id)).phase is Phase.ROLLING_BACK
+    emergency = await ordered(world, "0.9.0")
+    before = orders(world)
+    await back(world, emergency)
+    target.unreachable = False
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    assert orders(world) == before
+    assert await world.running("R3") == {"0.9.0": 4}
+
+
+async def test_the_watch_of_a_release_that_was_replaced_ends_and_brings_nothing_more(world: World) -> None:
+    rollout_id = await world.given_succeeded("1.1.0")
+    emergency = await ordered(world, "1.0.0")
+    await back(world, emergency)
+    await world.run(90)
+    assert await world.running("R3") == {"1.0.0": 4}
+    assert await world.running("R1") == {"1.1.0": 4}
+    notes = [event.transition.reason.text for event in await world.store.events(rollout_id=rollout_id)]
+    assert any("emergency" in text for text in notes)
+    (pair,) = [one for one in await world.store.service_regions("mail") if one.region == "R3"]
+    assert pair.known_good[0].release.version == "1.0.0"
+    assert "ana@bastion, in an emergency" in pair.known_good[0].by
+
+
+async def test_automatic_promotion_of_the_service_stops(world: World) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    waiting = await world.start("1.2.0")
+    emergency = await ordered(world, "1.0.0")
+    await back(world, emergency)
+    service = await world.store.service("mail")
+    assert (service.stopped_by, service.stopped_at) == (rollout_id, emergency.at)
+    await world.run(5)
+    assert (await world.rollout(waiting)).phase is Phase.HELD
+
+
+async def test_the_fence_is_never_lowered_and_the_same_emergency_is_taken_in_once(world: World) -> None:
+    await world.given_baking("1.1.0")
+    emergency = await ordered(world, "1.0.0")
+    await back(world, emergency)
+    (pair,) = [one for one in await world.store.service_regions("mail") if one.region == "R3"]
+    assert pair.generation == emergency.generation
+    assert not await world.store.take_in(emergency, world.clock.now())
+
+
+async def test_what_ended_nobody_knows_how_stays_in_doubt_until_a_person_says(world: World) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    emergency = await ordered(world, "1.0.0", state="begun")
+    await back(world, emergency)
+    await world.run(30)
+    (pair,) = await world.store.doubted()
+    assert pair.doubt is not None
+    assert "how it ended is not recorded" in pair.doubt.text
+    await world.commands.cancel(rollout_id, ADMIN, "it is over")
+    await world.run(3)
+    await world.commands.adopt("mail", ADMIN, "1.0.0 serves", ["R3"])
+    await world.run(3)
+    assert await world.store.doubted() == ()
+
+
+async def test_an_emergency_of_long_ago_changes_nothing_that_became_good_since(world: World) -> None:
+    """A new database has it from the signed file; the record in the same directory is older."""
+    await world.given_known_good()
+    emergency = await ordered(world, "0.9.0")
+    world.plugins.fake_deployer("R3").install("mail", "1.0.0")
+    await world.run(12)
+    await world.commands.adopt("mail", ADMIN, "it serves again")
+    await back(world, emergency)
+    (pair,) = [one for one in await world.store.service_regions("mail") if one.region == "R3"]
+    assert [good.release.version for good in pair.known_good] == ["1.0.0"]
+    assert pair.doubt is None
+    assert pair.generation >= emergency.generation
+    assert (await world.store.service("mail")).stopped_at is None
+
+
+async def test_whoever_holds_the_service_is_fenced_off(world: World) -> None:
+    await world.given_baking("1.1.0")
+    emergency = await ordered(world, "1.0.0")
+    mine = Replica(id="only", incarnation="in_2")
+    held = await world.store.hold(mine, first=True, busy=())
+    await world.store.take_in(emergency, world.clock.now())
+    with pytest.raises(Fenced):
+        await world.store.settle_doubt("mail", "R3", None, Fence(service="mail", epoch=held.claims["mail"]))
+    again = await world.store.hold(mine, first=False, busy=())
+    assert again.claims["mail"] > held.claims["mail"]

@@ -1,0 +1,136 @@
+"""The lease of one replica by its own clock: when nothing is begun any more, and what is under way stops."""
+
+import asyncio
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollout.core.actions import Action
+from rollout.core.errors import Fenced, StoreError
+from rollout.core.model import Kind, Phase, RegionPhase
+from rollout.ports import Held, Replica, Reply
+from rollout.reconciling.holding import Holding
+from rollout.testing import ManualClock
+from tests.scenarios.world import ONE, START, World, new_store
+
+ANN = Replica(id="ann", incarnation="ann-1", lease_s=15.0)
+
+
+class _Answers:
+    """A store that grants one service, each time some seconds after it was asked."""
+
+    def __init__(self, clock: ManualClock, late_s: float = 0.0) -> None:
+        self._clock, self._late_s = clock, late_s
+
+    async def hold(self, replica: Replica, *, first: bool, busy: Collection[str]) -> Held:
+        self._clock.advance(self._late_s)
+        return Held(claims={"mail": 1}, replicas=1)
+
+
+async def _held(late_s: float = 0.0) -> tuple[Holding, ManualClock]:
+    clock = ManualClock(START)
+    holding = Holding(_Answers(clock, late_s), clock, ANN)  # type: ignore[arg-type]
+    await holding.renew()
+    return holding, clock
+
+
+async def test_nothing_is_begun_in_the_last_third_of_a_lease() -> None:
+    holding, clock = await _held()
+    clock.advance(9.9)
+    assert holding.may_act("mail")
+    assert not holding.may_act("billing")
+    clock.advance(0.1)
+    assert not holding.may_act("mail")
+    assert not holding.is_over("mail")
+    clock.advance(5)
+    assert holding.is_over("mail")
+
+
+async def test_a_lease_is_counted_from_when_it_was_asked_for_however_late_the_answer_comes() -> None:
+    holding, clock = await _held(late_s=9)
+    assert holding.may_act("mail")
+    clock.advance(1)
+    assert not holding.may_act("mail")
+    clock.advance(5)
+    assert holding.is_over("mail")
+
+
+async def test_a_service_that_was_lost_is_neither_acted_for_nor_written() -> None:
+    holding, _ = await _held()
+    assert holding.fence("mail").epoch == 1
+    holding.lost("mail")
+    assert not holding.may_act("mail")
+    assert holding.is_over("mail")
+    with pytest.raises(Fenced, match="does not hold service 'mail'"):
+        holding.fence("mail")
+
+
+async def test_what_is_under_way_is_stopped_when_the_lease_is_over_and_cannot_be_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(new_store(tmp_path), ONE)
+    world.store.database.clock = world.clock.now  # type: ignore[attr-defined]
+    world.reconciler = world.another_controller(ANN)
+    await world.given_known_good()
+    rollout_id = await world.start("1.1.0")
+    deployer = world.plugins.fake_deployer("R3")
+    ended: list[str] = []
+    answers = deployer.apply
+
+    async def never(key: str, action: Action) -> Reply:
+        if action.kind is not Kind.DEPLOY:
+            return await answers(key, action)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append(key)
+            raise
+        raise AssertionError("nobody sets it")
+
+    async def gone(*_: Any, **__: Any) -> Held:
+        raise StoreError("The database cannot be reached.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(deployer, "apply", never)
+        while (await world.rollout(rollout_id)).region("R3").phase is not RegionPhase.DEPLOYING:
+            await world.reconciler.tick()
+            await asyncio.sleep(0)
+            world.clock.advance(1)
+        await asyncio.sleep(0)
+        patched.setattr(world.store, "hold", gone)
+        world.clock.advance(20)
+        with pytest.raises(StoreError):
+            await world.reconciler.tick()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert len(ended) == 1
+    await world.until(rollout_id, Phase.SUCCEEDED)
+    assert world.effects("R3", Kind.DEPLOY) == ["1.1.0"]
+    world.store.close()  # type: ignore[attr-defined]
+
+
+async def test_a_replica_asks_nobody_about_services_that_it_does_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(new_store(tmp_path), ONE)
+    world.store.database.clock = world.clock.now  # type: ignore[attr-defined]
+    world.reconciler = world.another_controller(ANN)
+    await world.given_known_good(history_s=2)
+    asked: list[str] = []
+    answers = world.plugins.fake_deployer("R3").instances
+
+    async def counted(service: str) -> Any:
+        asked.append(service)
+        return await answers(service)
+
+    monkeypatch.setattr(world.plugins.fake_deployer("R3"), "instances", counted)
+    bob = world.another_controller(Replica(id="bob", incarnation="bob-1", lease_s=15.0))
+    for _ in range(3):
+        await bob.tick()
+        world.clock.advance(1)
+    assert asked == []
+    await world.tick()
+    assert asked == ["mail"]
+    world.store.close()  # type: ignore[attr-defined]
