@@ -62,6 +62,16 @@ def test_junk_between_good_samples_changes_nothing_but_its_count(rubbish):
     assert dirty.checks["errors"] == clean.checks["errors"] | {"junk": len(rubbish)}
 
 
+def test_a_value_that_is_no_number_is_junk_and_neither_0_nor_evidence():
+    evidence = fed(PLAN, begun(PLAN), [sample(60, NEW, math.nan, 1000.0), sample(90, NEW, 1.0, math.nan)])
+    assert evidence.checks["errors"] == begun(PLAN).checks["errors"] | {"junk": 2}
+
+
+def test_a_version_that_is_neither_side_is_junk_however_healthy():
+    evidence = fed(PLAN, begun(PLAN), [sample(60, "1.3.9", 0.0, 1000.0)])
+    assert evidence.checks["errors"] == begun(PLAN).checks["errors"] | {"junk": 1}
+
+
 def test_samples_are_taken_once_by_their_sequence_number():
     numbered = list(enumerate(GOOD, start=1))
     once = update(PLAN, begun(PLAN), numbered)

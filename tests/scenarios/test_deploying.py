@@ -27,6 +27,16 @@ async def test_a_deploy_that_fails_for_good_rolls_back_everything_touched(make_w
     assert world.effects("R3", "restore") == ["1.0.0"]
 
 
+async def test_a_deploy_that_its_target_calls_failed_rolls_back_without_another_look(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(QUICK)
+    await world.given_known_good()
+    world.plugins.fake_deployer("R3").fail_next(Kind.DEPLOY, "There is no room.")
+    said = await then_rolled_back(world, await world.start("1.1.0"))
+    assert said == "R3 could not be brought to 75 % of 1.1.0: There is no room."
+
+
 async def test_a_deploy_past_its_deadline_rolls_back(make_world: MakeWorld) -> None:
     world = make_world(QUICK)
     await world.given_known_good()

@@ -60,8 +60,11 @@ async def test_where_nothing_happened_since_it_goes_on_by_itself(world: World, t
 
 
 async def test_orders_that_were_done_since_are_not_done_again(world: World, tmp_path: Path) -> None:
-    rollout_id = await world.given_baking("1.1.0")
-    backup = taken(world, tmp_path / "copy")
+    await world.given_known_good()
+    world.plugins.fake_deployer("R3").slow(Kind.DEPLOY, 3)
+    rollout_id = await world.start("1.1.0")
+    await world.until_region(rollout_id, "R3", RegionPhase.DEPLOYING)
+    backup = taken(world, tmp_path / "copy")  # in which the order is still to be done
     await world.until(rollout_id, Phase.SUCCEEDED)
     await world.run(40)  # the watch is met, and the holdback follows
     before, ran = asked(world), [await world.running(name) for name in NAMES]
@@ -78,9 +81,10 @@ async def test_a_rollback_of_the_backup_does_not_take_a_newer_release_back(
     world: World, tmp_path: Path
 ) -> None:
     rollout_id = await world.given_baking("1.1.0")
+    world.plugins.fake_deployer("R3").slow(Kind.RESTORE, 5)
     await world.commands.rollback(rollout_id, ADMIN, "it smells")
-    await world.tick()
-    backup = taken(world, tmp_path / "copy")
+    await world.until_region(rollout_id, "R3", RegionPhase.RESTORING)
+    backup = taken(world, tmp_path / "copy")  # in which the order is still to be done
     await world.until(rollout_id, Phase.ROLLED_BACK)
     newer = await world.start("1.2.0")
     await world.until(newer, Phase.SUCCEEDED)
