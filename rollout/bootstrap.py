@@ -181,6 +181,7 @@ async def _wired(settings: Settings) -> AsyncIterator[Controller]:
             keep=_keep(settings),
             newest=kept.high_water.note,
             replica=_replica(settings),
+            told_time=clock.follow,
             onlooker=telemetry,
         )
         heartbeat = Heartbeat(

@@ -30,13 +30,23 @@ class SteadyClock:
         self._wall = wall or SystemClock().now
         self._stopwatch = stopwatch
         self._now, self._at = self._wall(), stopwatch()
+        self._ahead: timedelta | None = None  # of the machine's clock, the one that is followed
+
+    def follow(self, told: datetime) -> None:
+        """Go by a clock that several processes share, and that says `told` now; the first time at once.
+
+        What one process has counted is then true for the next, whatever the clock of its machine says.
+        """
+        if self._ahead is None:
+            self._now, self._at = told, self._stopwatch()
+        self._ahead = told - self._wall()
 
     def now(self) -> datetime:
         """The present time, UTC."""
         at = self._stopwatch()
         passed = at - self._at
         steady = self._now + timedelta(seconds=passed)
-        behind = (self._wall() - steady).total_seconds()
+        behind = (self._wall() + (self._ahead or timedelta(0)) - steady).total_seconds()
         follow = max(-FOLLOW * passed, min(FOLLOW * passed, behind))
         self._now, self._at = steady + timedelta(seconds=follow), at
         return self._now

@@ -241,10 +241,11 @@ class Fence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What a replica holds: epochs by service; and how many replicas live."""
+    """What a replica holds: epochs by service; how many replicas live; the time that all of them go by."""
 
     claims: Mapping[str, int]
     replicas: int
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,6 +92,7 @@ class Reconciler:
         onlooker: Onlooker = NOBODY,
         newest: Callable[[int], None] = lambda _: None,
         replica: Replica | None = None,
+        told_time: Callable[[datetime], None] = lambda _: None,
     ) -> None:
         self._store, self._clock, self._configuration = store, clock, configuration
         self._deployer, self._source = deployer, source
@@ -100,7 +101,7 @@ class Reconciler:
         self.changed, self._newest = changed, newest
         self._onlooker = onlooker
         self._replica = replica or Replica(id="only", incarnation=new_id("in", clock.now()))
-        self._holding = Holding(store, clock, self._replica, onlooker)
+        self._holding = Holding(store, clock, self._replica, onlooker, told_time)
         self._histories = Histories(store, source, self._holding.fence)
         self._doubts = Doubts(
             store,
@@ -133,6 +134,12 @@ class Reconciler:
         of this replica.
         """
         await self._hold()
+        if self._holding.services:
+            await self._work()
+        self._telling.look()
+        await self._forget()
+
+    async def _work(self) -> None:
         await self._doubts.look()
         await self._observation.observe()
         most = BATCH + len(self._troubled)  # those hide nobody
@@ -144,8 +151,6 @@ class Reconciler:
         if due:
             self._newest(await self._store.newest_sequence())
         await self._effects.act()
-        self._telling.look()
-        await self._forget()
 
     @property
     def held(self) -> Collection[str]:
@@ -227,9 +232,7 @@ class Reconciler:
                 "go on; nothing new is decided for it. Look at the log, and at its regions."
             )
             key = f"{rollout_id}/trouble/{self._clock.now().isoformat()}"
-            self._telling.tell(
-                Notice(key=key, rollout_id=rollout_id, service="", text=text, urgent=True)
-            )
+            self._telling.tell(Notice(key=key, rollout_id=rollout_id, service="", text=text, urgent=True))
 
     async def _decide(self, rollout_id: str, observed: tuple[Observed, ...]) -> None:
         case = await self._store.case(rollout_id)
@@ -263,12 +266,11 @@ class Reconciler:
 
     async def _commit(self, change: Change) -> None:
         """Write a decision as the holder of its service. Raises Fenced, StaleWrite and Conflict."""
-        service = change.rollout.release.service
+        fence = self._holding.fence(change.rollout.release.service)
         try:
-            told = replace(change, actions=self._telling.spread(change.actions))
-            await self._store.commit(told, self._holding.fence(service))
+            await self._store.commit(replace(change, actions=self._telling.spread(change.actions)), fence)
         except Fenced:
-            self._holding.lost(service)
+            self._holding.lost(fence)
             raise
 
     def _kept(self, case: Case, decision: Decision, facts: Facts, now: datetime) -> Decision:

@@ -47,3 +47,16 @@ def test_it_follows_the_machine_in_the_end() -> None:
     for _ in range(400):
         machine.pass_(1)
     assert machine.clock.now() == machine.wall
+
+
+def test_what_is_shared_is_gone_by_at_once_and_followed_slowly_after_that() -> None:
+    machine = Machine()  # a minute ahead of the others
+    shared = NOON - timedelta(minutes=1)
+    machine.clock.follow(shared)
+    assert machine.clock.now() == shared
+    assert machine.pass_(10) == shared + timedelta(seconds=10)
+    machine.wall += timedelta(hours=1)  # somebody sets this machine's clock
+    machine.clock.follow(shared + timedelta(seconds=10))
+    assert machine.pass_(10) == shared + timedelta(seconds=20)
+    machine.clock.follow(shared + timedelta(seconds=80))  # the shared one was set
+    assert machine.pass_(10) == shared + timedelta(seconds=31)

@@ -116,17 +116,25 @@ class Effects:
             began = self._clock.now()
             try:
                 after = await self._attempt(lane, record)
-                await self._store.save_action(after, self._holding.fence(record.action.service))
+                await self._save(after)
                 if not after.open:
                     self._changed()
             except Fenced as error:
-                self._holding.lost(record.action.service)
                 log.warning("action not recorded; the replica that holds it does it", error=str(error))
             except Exception as error:
                 log.warning("action not recorded; it is done again", error=str(error))
             else:
                 attempts.say(record, after)
                 self._onlooker.attempted(Attempted(record=after, began=began, ended=self._clock.now()))
+
+    async def _save(self, record: ActionRecord) -> None:
+        """Record what became of an attempt. Raises Fenced when another replica holds the service."""
+        fence = self._holding.fence(record.action.service)
+        try:
+            await self._store.save_action(record, fence)
+        except Fenced:
+            self._holding.lost(fence)
+            raise
 
     async def _attempt(self, lane: Lane, record: ActionRecord) -> ActionRecord:
         if record.action.kind is not Kind.NOTIFY and (why := await self._barred(record)):

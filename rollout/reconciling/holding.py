@@ -4,7 +4,7 @@ The lease is counted from before it was asked for, so it never ends later here t
 cannot renew stops acting: the database refuses its writes (S3 is kept at targets by the generation).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 
 import structlog
@@ -22,8 +22,16 @@ LAST = 3  # nothing is begun in the last third of a lease
 class Holding:
     """The claims of one replica. `renew` asks the database when it is time."""
 
-    def __init__(self, store: Store, clock: Clock, replica: Replica, onlooker: Onlooker = NOBODY) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        replica: Replica,
+        onlooker: Onlooker = NOBODY,
+        told_time: Callable[[datetime], None] = lambda _: None,
+    ) -> None:
         self._store, self._clock, self._replica, self._onlooker = store, clock, replica, onlooker
+        self._told_time = told_time
         self._claims: Mapping[str, int] = {}
         self._granted_at: datetime | None = None
         self.replicas = 0  # that live, as of the last answer
@@ -47,7 +55,9 @@ class Holding:
             return False
         asked_at, first = self._clock.now(), self._granted_at is None
         held = await self._store.hold(self._replica, first=first, busy=busy)
-        self._granted_at = asked_at
+        answered_in = self._clock.now() - asked_at
+        self._told_time(held.now)  # may set the clock
+        self._granted_at = self._clock.now() - answered_in
         before, self._claims, self.replicas = self._claims, held.claims, held.replicas
         gained, lost = held.claims.items() - before.items(), before.keys() - held.claims.keys()
         if gained or lost:
@@ -71,11 +81,12 @@ class Holding:
         """Whether what is under way for a service must stop: another replica may hold it."""
         return service not in self._claims or self._left() <= 0
 
-    def lost(self, service: str) -> None:
-        """A write was fenced."""
-        log.warning("fenced: another replica holds the service", service=service, replica=self.owner)
-        self._onlooker.fenced(service)
-        self._claims = {name: epoch for name, epoch in self._claims.items() if name != service}
+    def lost(self, fence: Fence) -> None:
+        """A write with it was refused; a claim that was gained since is kept."""
+        log.warning("fenced: another replica holds the service", service=fence.service, replica=self.owner)
+        self._onlooker.fenced(fence.service)
+        lost = (fence.service, fence.epoch)
+        self._claims = {name: epoch for name, epoch in self._claims.items() if (name, epoch) != lost}
 
     def _left(self) -> float:
         """Seconds of the lease."""

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -82,12 +83,19 @@ class Observation:
                 if key not in self._observing and self._is_due(old, want, now):
                     task = asyncio.create_task(self._observe_one(service, region, old, want, now))
                     self._observing[key] = task
-                    task.add_done_callback(lambda _, key=key: self._observing.pop(key, None))  # type: ignore[misc]
+                    task.add_done_callback(partial(self._ended, key))
                     begun.append(task)
         if begun:
             answered, _ = await asyncio.wait(begun, timeout=OBSERVE_WAIT_S)
             for task in answered:
                 task.result()  # a reading that could not be stored stops the tick
+
+    def _ended(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
+        """One that ends in an error after its tick, or beside another, is heard of all the same."""
+        self._observing.pop(key, None)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.warning("reading not stored", service=key[0], region=key[1], error=str(error))
 
     async def _services(self) -> list[Service]:
         """Those that this replica holds: of two that read one, both would count what they read."""
@@ -155,11 +163,13 @@ class Observation:
         self, seen: Observed, samples: Sequence[Sample], running: Mapping[str, int] | None
     ) -> None:
         """Store a reading, unless another replica reads the service now."""
+        if seen.service not in self._holding.services:
+            return
+        fence = self._holding.fence(seen.service)
         try:
-            await self._store.save_reading(seen, samples, running, self._holding.fence(seen.service))
-        except Fenced as error:
-            self._holding.lost(seen.service)
-            log.warning("reading not stored", region=seen.region, error=str(error))
+            await self._store.save_reading(seen, samples, running, fence)
+        except Fenced:
+            self._holding.lost(fence)
 
 
 def _count(instances: tuple[Instance, ...]) -> Mapping[str, int]:

@@ -47,7 +47,7 @@ def hold(conn: Connection, now: datetime, replica: Replica, *, first: bool, busy
         wanted = select(_C.c.service).where(_FREE).order_by(_C.c.service).limit(share - len(mine))
         _own(conn, list(conn.scalars(wanted.with_for_update(skip_locked=True), at)), replica.id)
     held = {row.service: row.epoch for row in conn.execute(_MINE, {"me": replica.id})}
-    return Held(claims=held, replicas=living)
+    return Held(claims=held, replicas=living, now=now)
 
 
 def leave(conn: Connection, now: datetime, replica: Replica) -> None:

@@ -10,7 +10,7 @@ import pytest
 from rollout.core.actions import Action
 from rollout.core.errors import Fenced, StoreError
 from rollout.core.model import Kind, Phase, RegionPhase
-from rollout.ports import Held, Replica, Reply
+from rollout.ports import Fence, Held, Replica, Reply
 from rollout.reconciling.holding import Holding
 from rollout.testing import ManualClock
 from tests.scenarios.world import ONE, START, World, new_store
@@ -26,7 +26,7 @@ class _Answers:
 
     async def hold(self, replica: Replica, *, first: bool, busy: Collection[str]) -> Held:
         self._clock.advance(self._late_s)
-        return Held(claims={"mail": 1}, replicas=1)
+        return Held(claims={"mail": 1}, replicas=1, now=self._clock.now())
 
 
 async def _held(late_s: float = 0.0) -> tuple[Holding, ManualClock]:
@@ -60,7 +60,7 @@ async def test_a_lease_is_counted_from_when_it_was_asked_for_however_late_the_an
 async def test_a_service_that_was_lost_is_neither_acted_for_nor_written() -> None:
     holding, _ = await _held()
     assert holding.fence("mail").epoch == 1
-    holding.lost("mail")
+    holding.lost(Fence(service="mail", epoch=1))
     assert not holding.may_act("mail")
     assert holding.is_over("mail")
     with pytest.raises(Fenced, match="does not hold service 'mail'"):
@@ -134,3 +134,9 @@ async def test_a_replica_asks_nobody_about_services_that_it_does_not_hold(
     await world.tick()
     assert asked == ["mail"]
     world.store.close()  # type: ignore[attr-defined]
+
+
+async def test_a_write_of_an_older_claim_that_was_refused_takes_no_newer_one_away() -> None:
+    holding, _ = await _held()
+    holding.lost(Fence(service="mail", epoch=0))
+    assert holding.may_act("mail")

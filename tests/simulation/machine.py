@@ -63,6 +63,7 @@ class Node:
             collect_s=INTERVAL_S,
             changed=self.wake,
             replica=replica,
+            told_time=self.clock.follow,
         )
 
     async def end(self) -> None:

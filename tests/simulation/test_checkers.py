@@ -80,7 +80,7 @@ def committed(
 
 
 def granted(by: str = "m0.1", epoch: int = 1) -> Granted:
-    return Granted(by=by, replica=LEASE, held=Held(claims={SERVICE: epoch}, replicas=1))
+    return Granted(by=by, replica=LEASE, held=Held(claims={SERVICE: epoch}, replicas=1, now=T0))
 
 
 def order(key: str = "ro_01/2/0", kind: Kind = Kind.DEPLOY, generation: int = 1, **more: Any) -> ActionRecord:

@@ -74,8 +74,5 @@ def test_where_nothing_goes_wrong_a_release_is_promoted() -> None:
     assert found.reached["outcome promoted"] == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a bake is counted by the clock of whoever looks, and a restart may jump"
-)
 def test_a_clock_that_is_set_forward_while_a_controller_restarts_ends_no_bake_early() -> None:
     assert not run(1, knobs=quiet(1, skews=(-60.0,), chaos_s=5.5)).violations

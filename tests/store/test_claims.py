@@ -36,11 +36,11 @@ async def _declare(store: SqlStore, *names: str) -> None:
 
 
 async def _first(store: SqlStore, replica: Replica) -> Held:
-    return await store.hold(replica, first=True)
+    return replace(await store.hold(replica, first=True), now=T0)
 
 
 async def _again(store: SqlStore, replica: Replica, busy: tuple[str, ...] = ()) -> Held:
-    return await store.hold(replica, first=False, busy=busy)
+    return replace(await store.hold(replica, first=False, busy=busy), now=T0)
 
 
 async def test_the_only_replica_takes_every_service_also_one_that_is_declared_later(
@@ -48,7 +48,7 @@ async def test_the_only_replica_takes_every_service_also_one_that_is_declared_la
 ) -> None:
     await _declare(store, "a", "b")
     assert await store.free()
-    assert await _first(store, ANN) == Held(claims={"a": 1, "b": 1}, replicas=1)
+    assert await _first(store, ANN) == Held(claims={"a": 1, "b": 1}, replicas=1, now=T0)
     assert not await store.free()
     await _declare(store, "c")
     assert await store.free()
@@ -62,7 +62,7 @@ async def test_a_second_replica_is_given_its_share_and_never_what_is_busy(
     await _first(store, ANN)
     assert (await _first(store, BOB)).claims == {}
     assert (await _again(store, ANN, busy=("a", "b"))).claims == {"a": 1, "b": 1}
-    assert await _again(store, BOB) == Held(claims={"c": 2, "d": 2}, replicas=2)
+    assert await _again(store, BOB) == Held(claims={"c": 2, "d": 2}, replicas=2, now=T0)
     assert (await _again(store, ANN)).claims == {"a": 1, "b": 1}
 
 
@@ -86,7 +86,7 @@ async def test_a_lease_that_is_renewed_is_never_taken_and_one_that_is_not_is_tak
     assert not await store.free()
     time.seconds = 25
     assert await store.free()
-    assert await _again(store, BOB) == Held(claims={"a": 2}, replicas=1)
+    assert await _again(store, BOB) == Held(claims={"a": 2}, replicas=1, now=T0)
 
 
 async def test_who_was_late_and_finds_nobody_there_goes_on_with_the_same_epoch(
