@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from api_world import OURS, REPOSITORY, T0, World, declare, open_world, with_store
+from api_world import OURS, REPOSITORY, T0, THEIRS, World, declare, open_world, with_store
 from test_api_permissions import filled
 from test_api_problems import assert_problem
 
@@ -16,7 +16,7 @@ import rollout
 from api.app import create_app
 from rollout.config import policy_schema, regions_schema
 from rollout.core.errors import InvalidInput, StoreError
-from rollout.core.model import Phase, Service
+from rollout.core.model import Phase
 from rollout.ports import Replica
 
 ACT = {"reason": "because"}
@@ -82,12 +82,11 @@ async def test_what_runs_is_shown_and_can_be_adopted(world: World, admin: httpx.
 async def test_replicas_are_listed_with_what_they_hold_and_a_narrowed_token_sees_its_own(
     world: World,
 ) -> None:
-    await world.store.put_service(Service(name="foreign", policy="standard"))
     await world.store.hold(Replica(id="ann", incarnation="1", about="process 7 on a"), first=True)
     async with await world.client("admin") as client:
         (found,) = (await client.get("/v1/replicas")).json()["items"]
     assert (found["id"], found["about"], found["alive"]) == ("ann", "process 7 on a", True)
-    assert found["services"] == ["foreign", OURS]
+    assert found["services"] == [THEIRS, OURS]
     async with await world.client("viewer", services=[OURS]) as client:
         assert (await client.get("/v1/replicas")).json()["items"][0]["services"] == [OURS]
 

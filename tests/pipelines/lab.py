@@ -85,6 +85,9 @@ class Wired:
     def notifier(self) -> Any:
         return self.fakes.notifier
 
+    def channels(self) -> dict[str, Any]:
+        return {}
+
 
 @dataclass
 class Lab:
