@@ -253,9 +253,7 @@ def _woken_by_others(store: SqlStore, tail: Tail, heartbeat: Heartbeat) -> Abstr
     return store.database.listening(wrote=partial(soon, tail.ring), asked=partial(soon, heartbeat.wake))
 
 
-def _emergencies(
-    settings: Settings, store: SqlStore, clock: Clock, files: ConfigurationFiles
-) -> Emergencies:
+def _emergencies(settings: Settings, store: SqlStore, clock: Clock, files: ConfigurationFiles) -> Emergencies:
     """The signed file of known goods, and the record of what was ordered without a database."""
     seal = make_seal(settings.known_good_key)
     record = Record(settings.emergencies, seal)

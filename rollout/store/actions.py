@@ -124,9 +124,7 @@ def _asks(place: str) -> ColumnElement[bool]:
 
 def backlog(conn: Connection) -> Mapping[Lane, Backlog]:
     """What is pending in each lane, due or not; a lane without anything is absent."""
-    return {
-        Lane(row.lane): Backlog(pending=row.pending, oldest=row.oldest) for row in conn.execute(_BACKLOG)
-    }
+    return {Lane(row.lane): Backlog(pending=row.pending, oldest=row.oldest) for row in conn.execute(_BACKLOG)}
 
 
 def record(conn: Connection, records: Sequence[ActionRecord]) -> None:

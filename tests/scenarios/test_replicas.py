@@ -98,9 +98,7 @@ async def test_one_that_was_frozen_in_a_decision_writes_nothing_of_it(
     assert [(await world.rollout(rollout_id)).version] == taken
 
 
-async def test_an_order_that_takes_longer_than_the_lease_is_done_once(
-    world: World, bob: Reconciler
-) -> None:
+async def test_an_order_that_takes_longer_than_the_lease_is_done_once(world: World, bob: Reconciler) -> None:
     await world.given_known_good()
     rollout_id = await world.start("1.1.0")
     deployer = world.plugins.fake_deployer("R3")
