@@ -32,12 +32,14 @@ class SteadyClock:
         self._now, self._at = self._wall(), stopwatch()
         self._ahead: timedelta | None = None  # of the machine's clock, the one that is followed
 
-    def follow(self, told: datetime) -> None:
-        """Go by a clock that several processes share, and that says `told` now; the first time at once.
+    def follow(self, told: datetime, at_once: bool = False) -> None:
+        """Go by a clock that several processes share, and that says `told` now.
 
-        What one process has counted is then true for the next, whatever the clock of its machine says.
+        What one process has counted is then true for the next, whatever the clock of its machine says. The
+        first time at once; later only forwards and `at_once`, when work of others is taken over: a machine
+        that was paused has lost time that they have counted.
         """
-        if self._ahead is None:
+        if self._ahead is None or (at_once and told > self.now()):
             self._now, self._at = told, self._stopwatch()
         self._ahead = told - self._wall()
 

@@ -92,7 +92,7 @@ class Reconciler:
         onlooker: Onlooker = NOBODY,
         newest: Callable[[int], None] = lambda _: None,
         replica: Replica | None = None,
-        told_time: Callable[[datetime], None] = lambda _: None,
+        told_time: Callable[[datetime, bool], None] = lambda _told, _at_once: None,
     ) -> None:
         self._store, self._clock, self._configuration = store, clock, configuration
         self._deployer, self._source = deployer, source

@@ -29,7 +29,7 @@ class ManualClock:
         """The present time."""
         return self._now
 
-    def follow(self, _told: datetime) -> None:
+    def follow(self, _told: datetime, _at_once: bool = False) -> None:
         """Go by nobody else's clock."""
 
     def advance(self, seconds: float) -> datetime:

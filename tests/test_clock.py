@@ -60,3 +60,15 @@ def test_what_is_shared_is_gone_by_at_once_and_followed_slowly_after_that() -> N
     assert machine.pass_(10) == shared + timedelta(seconds=20)
     machine.clock.follow(shared + timedelta(seconds=80))  # the shared one was set
     assert machine.pass_(10) == shared + timedelta(seconds=31)
+
+
+def test_a_machine_that_was_paused_goes_by_the_shared_time_when_it_takes_over_work() -> None:
+    machine = Machine()
+    machine.clock.follow(NOON)
+    later = NOON + timedelta(hours=1)  # nothing of which this machine counted
+    machine.clock.follow(later)
+    assert machine.clock.now() == NOON
+    machine.clock.follow(later, at_once=True)
+    assert machine.clock.now() == later
+    machine.clock.follow(NOON, at_once=True)
+    assert machine.clock.now() == later

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from rollout.core.errors import InvalidInput, RolloutError, StoreError
+from rollout.core.errors import InvalidInput, StoreError
 from rollout.core.model import Doubt, Region, ServiceRegion
 from rollout.emergency import known_good
 from rollout.emergency.record import Record
@@ -61,29 +61,29 @@ class Emergencies:
         except InvalidInput as error:
             log.error("emergencies are not taken in", error=str(error))
             emergencies = ()
-        for emergency in emergencies:
-            await self._take_in(emergency)
-        self._taken = stamp
+        if all([await self._take_in(emergency) for emergency in emergencies]):
+            self._taken = stamp
 
-    async def _take_in(self, emergency: Emergency) -> None:
+    async def _take_in(self, emergency: Emergency) -> bool:
         said = {"service": emergency.service, "region": emergency.region, "by": emergency.by}
         try:
             new = await self._store.take_in(emergency, self._clock.now())
         except StoreError:
             raise
         except Exception:  # one that nobody foresaw must not stop everything else
-            log.exception("emergency not taken in; look at the region", **said)
-            return
+            log.exception("emergency not taken in, and tried again; look at the region", **said)
+            return False
         if new:
             version = emergency.known_good.release.version
             log.warning("emergency taken in", version=version, state=emergency.state, **said)
+        return True
 
     async def run(self) -> None:
         """Keep the file up to date until it is cancelled."""
         while True:
             try:
                 await self.note()
-            except RolloutError as error:
+            except Exception as error:  # it goes on for as long as the controller
                 log.warning("known goods not noted", error=str(error))
             await asyncio.sleep(LOOK_S)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from rollout.core.errors import InvalidInput, StoreError
-from rollout.emergency.seal import Seal, replace_file
+from rollout.emergency.seal import Seal, locked, replace_file
 from rollout.ports import Emergency
 
 _EMERGENCY = TypeAdapter(Emergency)
@@ -40,6 +40,10 @@ class Record:
 
     def append(self, emergency: Emergency) -> None:
         """Add how one stands now, on the disk when this returns. Raises StoreError and InvalidInput."""
+        with locked(self._path):  # two of them, in two terminals, follow each other
+            self._append(emergency)
+
+    def _append(self, emergency: Emergency) -> None:
         *_, signature = ("", *(signature for _, signature in self._lines()))
         said = json.dumps(_EMERGENCY.dump_python(emergency, mode="json"), ensure_ascii=False, sort_keys=True)
         line = json.dumps({"said": said, "signature": self._sign(signature, said)}, ensure_ascii=False)

@@ -4,11 +4,14 @@ It shows damage and changes by those who cannot read the key. Who can read it ca
 (ROLLOUT_KNOWN_GOOD_KEY_FILE) where others can write the data directory.
 """
 
+import fcntl
 import hashlib
 import hmac
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rollout.core.errors import InvalidInput, StoreError
@@ -71,6 +74,17 @@ def make_seal(path: Path) -> Seal:
         except OSError as error:
             raise StoreError(f"The key {path} cannot be made: {error.strerror}. Mend that.") from error
     return read_seal(path)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time read and replace a file. Raises StoreError."""
+    try:
+        with path.with_suffix(".lock").open("a", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise StoreError(f"{path} cannot be locked: {error.strerror}. Mend that.") from error
 
 
 def replace_file(path: Path, content: bytes) -> None:

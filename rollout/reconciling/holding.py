@@ -28,7 +28,7 @@ class Holding:
         clock: Clock,
         replica: Replica,
         onlooker: Onlooker = NOBODY,
-        told_time: Callable[[datetime], None] = lambda _: None,
+        told_time: Callable[[datetime, bool], None] = lambda _told, _at_once: None,
     ) -> None:
         self._store, self._clock, self._replica, self._onlooker = store, clock, replica, onlooker
         self._told_time = told_time
@@ -54,12 +54,17 @@ class Holding:
         if not await self._is_time():
             return False
         asked_at, first = self._clock.now(), self._granted_at is None
-        held = await self._store.hold(self._replica, first=first, busy=busy)
+        try:
+            held = await self._store.hold(self._replica, first=first, busy=busy)
+        except Fenced:  # another process is this replica now
+            self._claims = {}
+            raise
         answered_in = self._clock.now() - asked_at
-        self._told_time(held.now)  # may set the clock
+        gained = held.claims.items() - self._claims.items()
+        self._told_time(held.now, bool(gained))  # may set the clock
         self._granted_at = self._clock.now() - answered_in
         before, self._claims, self.replicas = self._claims, held.claims, held.replicas
-        gained, lost = held.claims.items() - before.items(), before.keys() - held.claims.keys()
+        lost = before.keys() - held.claims.keys()
         if gained or lost:
             log.info("claims", replica=self.owner, held=len(held.claims), gained=len(gained), lost=len(lost))
         return bool(gained)

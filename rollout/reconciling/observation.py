@@ -13,12 +13,12 @@ from functools import partial
 import structlog
 
 from rollout.config import Configuration
-from rollout.core.errors import Fenced, RolloutError, gone_wrong
+from rollout.core.errors import Fenced, RolloutError, StoreError, gone_wrong
 from rollout.core.model import Instance, Region, Service
 from rollout.core.plan import Plan
 from rollout.core.signals import Sample, Signal
 from rollout.http import pool
-from rollout.ports import Ask, Clock, Deployer, MetricSource, Observed, Store
+from rollout.ports import Ask, Clock, Deployer, Fence, MetricSource, Observed, Store
 from rollout.reconciling.holding import Holding
 from rollout.telemetry.onlooker import NOBODY, Onlooker, Read
 
@@ -81,14 +81,17 @@ class Observation:
                 old = known.get(key) or Observed(service=service.name, region=region.name)
                 want = self._wanted.get(key, Wanted(interval_s=self._collect_s))
                 if key not in self._observing and self._is_due(old, want, now):
-                    task = asyncio.create_task(self._observe_one(service, region, old, want, now))
+                    fence = self._holding.fence(service.name)  # of now: a newer claim reads for itself
+                    look = self._observe_one(service, region, old, want, now, fence)
+                    task = asyncio.create_task(look)
                     self._observing[key] = task
                     task.add_done_callback(partial(self._ended, key))
                     begun.append(task)
         if begun:
             answered, _ = await asyncio.wait(begun, timeout=OBSERVE_WAIT_S)
-            for task in answered:
-                task.result()  # a reading that could not be stored stops the tick
+            for error in (task.exception() for task in answered):
+                if isinstance(error, StoreError):
+                    raise error  # nothing can be stored: there is no use in going on
 
     def _ended(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
         """One that ends in an error after its tick, or beside another, is heard of all the same."""
@@ -113,7 +116,7 @@ class Observation:
         return [r for r in regions.values() if not service.regions or r.name in service.regions]
 
     async def _observe_one(
-        self, service: Service, region: Region, old: Observed, want: Wanted, now: datetime
+        self, service: Service, region: Region, old: Observed, want: Wanted, now: datetime, fence: Fence
     ) -> None:
         """Read one service in one region; failing to ask is kept as an error, never as a sample.
 
@@ -137,16 +140,7 @@ class Observation:
                         )
                     )
         except Exception as error:  # whatever one region does, the others are read
-            message = gone_wrong(error, COLLECT_TIMEOUT_S)
-            seen = replace(
-                old, collected_at=now, error=message, error_since=old.error_since or now, problems=()
-            )
-            if not old.error:
-                unforeseen = not isinstance(error, RolloutError | TimeoutError)
-                where = {"service": service.name, "region": region.name}
-                log.warning("region cannot be asked", **where, error=message, exc_info=unforeseen)
-            await self._save(seen, (), running)
-            self._onlooker.read(Read(service=service.name, region=region.name, error=error))
+            await self._failed(old, error, running, now, fence)
             return
         seen = replace(
             old,
@@ -156,16 +150,35 @@ class Observation:
             error_since=None,
             problems=reading.problems[:20],
         )
-        await self._save(seen, reading.samples, running)
+        try:
+            await self._save(seen, reading.samples, running, fence)
+        except Exception as error:  # what cannot be stored of one region keeps no other from being read
+            await self._failed(old, error, None, now, fence)
+            return
         self._onlooker.read(Read(service=service.name, region=region.name))
 
+    async def _failed(
+        self,
+        old: Observed,
+        error: Exception,
+        running: Mapping[str, int] | None,
+        now: datetime,
+        fence: Fence,
+    ) -> None:
+        """Keep why a region was not read. Raises StoreError when not even that can be stored."""
+        message = gone_wrong(error, COLLECT_TIMEOUT_S)
+        seen = replace(old, collected_at=now, error=message, error_since=old.error_since or now, problems=())
+        if not old.error:
+            unforeseen = not isinstance(error, RolloutError | TimeoutError)
+            where = {"service": old.service, "region": old.region}
+            log.warning("region cannot be asked", **where, error=message, exc_info=unforeseen)
+        await self._save(seen, (), running, fence)
+        self._onlooker.read(Read(service=old.service, region=old.region, error=error))
+
     async def _save(
-        self, seen: Observed, samples: Sequence[Sample], running: Mapping[str, int] | None
+        self, seen: Observed, samples: Sequence[Sample], running: Mapping[str, int] | None, fence: Fence
     ) -> None:
         """Store a reading, unless another replica reads the service now."""
-        if seen.service not in self._holding.services:
-            return
-        fence = self._holding.fence(seen.service)
         try:
             await self._store.save_reading(seen, samples, running, fence)
         except Fenced:

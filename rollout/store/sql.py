@@ -13,8 +13,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from rollout.core.actions import ActionRecord, Lane
+from rollout.core.errors import StoreError
 from rollout.core.judge.evidence import RegionEvidence
 from rollout.core.model import (
     Doubt,
@@ -127,6 +129,9 @@ class SqlStore(Store):
                 if pause_s is None or not self.database.again(error):
                     raise self.database.explained(error) from error
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
+            except PoolTimeout as error:
+                text = f"No connection to the database '{self.database.name}' was free in time; tried again."
+                raise StoreError(text) from error
         raise AssertionError("the last try returns or raises")
 
     # ------------------------------------------------------------------ claims

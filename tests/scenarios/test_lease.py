@@ -140,3 +140,16 @@ async def test_a_write_of_an_older_claim_that_was_refused_takes_no_newer_one_awa
     holding, _ = await _held()
     holding.lost(Fence(service="mail", epoch=0))
     assert holding.may_act("mail")
+
+
+async def test_a_replica_that_another_process_has_become_holds_nothing_at_once() -> None:
+    holding, clock = await _held()
+    clock.advance(4)
+
+    async def refused(*_: Any, **__: Any) -> Held:
+        raise Fenced("Another process works as replica 'ann'")
+
+    holding._store.hold = refused  # type: ignore[method-assign]
+    with pytest.raises(Fenced):
+        await holding.renew()
+    assert holding.is_over("mail")

@@ -168,3 +168,23 @@ async def test_a_region_with_one_instance_is_refused_before_it_is_touched(world:
     view = await world.until(await world.start("1.1.0"), Phase.HELD)
     assert "no room for the release beside its baseline" in view.reason.text
     assert world.effects("R3", "deploy") == []
+
+
+async def test_a_reading_that_cannot_be_stored_is_an_error_of_its_region_and_stops_nobody_else(
+    world: World,
+) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    real = world.store.save_reading
+
+    async def poisoned(seen: Any, samples: Any, running: Any, fence: Any = None) -> None:
+        if seen.region == "R2" and samples:
+            raise UnicodeEncodeError("utf-8", "a\ud800b", 1, 2, "surrogates not allowed")
+        await real(seen, samples, running, fence)
+
+    world.store.save_reading = poisoned  # type: ignore[method-assign]
+    stood = (await world.rollout(rollout_id)).version
+    await world.run(3)
+    assert (await world.rollout(rollout_id)).version > stood
+    errors = {seen.region: seen.error for seen in await world.store.observed()}
+    assert "surrogates not allowed" in errors["R2"]
+    assert not errors["R3"]
