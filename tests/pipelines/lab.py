@@ -138,14 +138,15 @@ def serving(directory: Path) -> Iterator[Lab]:
         (config / "policies" / f"{policy['name']}.yaml").write_text(yaml.safe_dump(policy))
     clock = ManualClock(SystemClock().now())
     lab = Lab(url="", directory=directory, plugins=Plugins(clock))
-    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as listening:
-        patch.setattr(bootstrap, "SteadyClock", lambda: clock)
-        patch.setattr(bootstrap, "Plugins", lab.plugins)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
         lab.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         runner = _Thread(lab, clock, listening)
-        runner.start()
-        try:
+        with pytest.MonkeyPatch.context() as patch:  # while it is wired: other tests of this process wire too
+            patch.setattr(bootstrap, "SteadyClock", lambda: clock)
+            patch.setattr(bootstrap, "Plugins", lab.plugins)
+            runner.start()
             runner.ready.wait(20)
+        try:
             assert runner.failed is None, runner.failed
             yield lab
         finally:
