@@ -32,7 +32,9 @@ def mail(tmp_path: Path) -> Iterator[httpx.Client]:
     """A process of 1.0.0, which must end well when its standard input closes."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with start("1.0.0", tmp_path, port) as process, httpx.Client(base_url=url, trust_env=False) as client:
+    fresh = httpx.Limits(max_keepalive_connections=0)  # none that the service ends while it is used again
+    client = httpx.Client(base_url=url, trust_env=False, limits=fresh)
+    with start("1.0.0", tmp_path, port) as process, client:
         for _ in range(200):
             try:
                 client.get("/healthz")

@@ -174,7 +174,7 @@ async def test_a_release_travels_through_processes_and_haproxy_follows_them(tmp_
 
 async def patiently(order: Callable[[], object]) -> None:
     """Until the supervisor answers, and the order has ended well."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(80):
         while True:
             try:
                 reply = await until(order)
