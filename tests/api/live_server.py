@@ -2,28 +2,24 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
 
+from tests.serving import Server
+
 STOP_S = 5
-
-
-class Quiet(uvicorn.Server):
-    """Leaves signals to the test runner."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 @asynccontextmanager
 async def served(app: FastAPI) -> AsyncIterator[str]:
     """The URL of the app while it is served; ended in order, with what is open given 5 s."""
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
-        server = Quiet(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=STOP_S, lifespan="off"))
+        server = Server(
+            uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=STOP_S, lifespan="off")
+        )
         running = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started:  # noqa: ASYNC110  # uvicorn tells nobody
             await asyncio.sleep(0.005)

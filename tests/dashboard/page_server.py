@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import uvicorn
 from page_app import Stage
 
+from tests.serving import Server
+
 
 @dataclass(slots=True)
 class Served:
@@ -15,7 +17,7 @@ class Served:
     stage: Stage
     url: str
     secret: str
-    _server: uvicorn.Server
+    _server: Server
     _thread: threading.Thread
 
     def stop(self) -> None:
@@ -37,7 +39,7 @@ def serve(again: Served | None = None) -> Served:
     config = uvicorn.Config(
         stage.served, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     ready, secrets = threading.Event(), list[str]()
     original = server.startup
 

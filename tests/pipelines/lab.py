@@ -26,6 +26,7 @@ from rollout.client import Client
 from rollout.clock import SystemClock
 from rollout.settings import load_settings
 from rollout.testing import FakePlugins, ManualClock
+from tests.serving import Server
 
 ROOT = Path(__file__).parents[2]
 GOOD, KNOWN = "1.1.0", "1.0.0"
@@ -159,7 +160,7 @@ class _Thread(threading.Thread):
     def __init__(self, lab: Lab, clock: ManualClock, listening: socket.socket) -> None:
         super().__init__(daemon=True)
         self._lab, self._clock, self._listening = lab, clock, listening
-        self._server: uvicorn.Server | None = None
+        self._server: Server | None = None
         self.ready, self.failed = threading.Event(), None
 
     def run(self) -> None:
@@ -182,10 +183,9 @@ class _Thread(threading.Thread):
                 _, self._lab.tokens[name] = await built.access.create_token(name, role)
             _, self._lab.tokens["viewer"] = await built.access.create_token("viewer", "viewer")
             app = create_app(built)
-            server = uvicorn.Server(
+            server = Server(
                 uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
             )
-            server.install_signal_handlers = lambda: None  # type: ignore[attr-defined,method-assign]
             self._server = server
             asyncio.get_running_loop().call_later(0.2, self.ready.set)
             beating = asyncio.create_task(self._beat(built))
