@@ -56,7 +56,6 @@ simulate: install-dev ## whole rollouts in virtual time with faults at every ste
 
 bench: install-dev ## committed decisions a second beside plain transactions
 	$(BIN)/python -m bench.store
-	$(BIN)/python -m bench.store_postgres
 
 bench-judge: install-dev ## the judge beside those of today's tools; ARGS="--quick --seeds 1"
 	$(BIN)/python -m bench.judge $(ARGS)

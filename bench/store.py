@@ -1,19 +1,19 @@
-"""How many decisions a second the store commits, beside the same writes made by the plain sqlite3 module.
+"""How many decisions a second the store commits, beside the same writes made by the plain driver.
 
-Both sides do the same: the store commits decisions on one copy of a database while every writing statement
-was recorded before; the plain side executes those statements with those parameters on another copy, with the
-same SQLite and settings. The rounds alternate, and at the end both files must hold the same rows and bytes.
+Both sides do the same: the store commits decisions on one copy of a database, and every writing statement was
+recorded before; the plain side executes those statements with those parameters on another copy, on the same
+SQLite or PostgreSQL with the same settings. Rounds alternate; at the end both must hold the same rows.
 """
 
 import argparse
 import asyncio
 import json
 import logging
-import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,14 +22,15 @@ from typing import Any
 import structlog
 from sqlalchemy import event
 
+from bench.store_databases import Databases, Postgres, Sqlite
 from rollout.ports import Change
 from rollout.store import SqlStore, open_store
-from rollout.store.sqlite import sqlite_module
 from rollout.store.tables import metadata
 from tests.store.builders import REGIONS, action, at, evidence, plan, rollout, transition
+from tests.store.postgres_lab import server
 
 ROLLOUTS = 50  # under way at the same time
-ROUNDS = 40
+ROUNDS = 20
 Statement = tuple[str, Any, bool]  # text, parameters, whether there are many sets of them
 
 
@@ -83,27 +84,27 @@ class Decider:
         )
 
 
-def measure(directory: Path, seconds: float) -> Figures:
+def measure(on: Databases, seconds: float) -> Figures:
     """Take about `seconds` for each side."""
-    base = directory / "base.db"
-    store = open_store(f"sqlite:///{base}")
-    asyncio.run(Decider(store).fill())
-    store.close()
-    each = max(10, round(_rate(base, directory) * seconds / ROUNDS))
-    recorded = _record(_copy(base, directory / "recorded.db"), each * ROUNDS)
-    ours, theirs = _copy(base, directory / "store.db"), _copy(base, directory / "plain.db")
-    store, plain = open_store(f"sqlite:///{ours}"), _plain(theirs)
-    decider, times = Decider(store), []
-    for number in range(ROUNDS):
-        part = recorded[number * each : (number + 1) * each]
-        sides = [
-            ("store", partial(asyncio.run, decider.decide(each))),
-            ("plain", partial(_replay, plain, part)),
-        ]
-        times.append({name: _timed(work) for name, work in (sides if number % 2 else reversed(sides))})
-    store.close()
+    base = on.url()
+    with _opened(base) as store:
+        asyncio.run(Decider(store).fill())
+    each = max(10, round(_rate(on.url(base)) * seconds / ROUNDS))
+    recorded = _record(on.url(base), each * ROUNDS)
+    ours, theirs = on.url(base), on.url(base)
+    plain, times = on.plain(theirs), []
+    with _opened(ours) as store:
+        decider, about = Decider(store), store.database.about
+        for number in range(ROUNDS):
+            part = recorded[number * each : (number + 1) * each]
+            sides = [
+                ("store", partial(asyncio.run, decider.decide(each))),
+                ("plain", partial(_replay, plain, part, on.begin)),
+            ]
+            times.append({name: _timed(work) for name, work in (sides if number % 2 else reversed(sides))})
     plain.close()
-    _same(ours, theirs)
+    for table in metadata.sorted_tables:
+        assert on.rows(ours, table) == on.rows(theirs, table), f"the two sides differ in {table.name}"
     ratios = sorted(took["plain"] / took["store"] for took in times)
     return Figures(
         decisions_per_s=statistics.median(each / took["store"] for took in times),
@@ -115,53 +116,53 @@ def measure(directory: Path, seconds: float) -> Figures:
         rounds=ROUNDS,
         rows_per_decision=statistics.mean(_rows(one) for one in recorded),
         bytes_per_decision=statistics.mean(_bytes(one) for one in recorded),
-        database=store.database.about,
+        database=about,
     )
 
 
-def _rate(base: Path, directory: Path) -> float:
-    store = open_store(f"sqlite:///{_copy(base, directory / 'warm.db')}")
-    decider = Decider(store)
-    asyncio.run(decider.decide(100))
-    took = _timed(lambda: asyncio.run(decider.decide(200)))
-    store.close()
-    return 200 / took
+@contextmanager
+def _opened(url: str) -> Iterator[SqlStore]:
+    store = open_store(url)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
-def _record(path: Path, times: int) -> list[list[Statement]]:
+def _rate(url: str) -> float:
+    with _opened(url) as store:
+        decider = Decider(store)
+        asyncio.run(decider.decide(100))
+        return 100 / _timed(lambda: asyncio.run(decider.decide(100)))
+
+
+def _record(url: str, times: int) -> list[list[Statement]]:
     """Commit the decisions once, and keep what each of them wrote."""
-    store = open_store(f"sqlite:///{path}")
     found: list[list[Statement]] = []
 
-    def keep(_conn: Any, _cursor: Any, text: str, parameters: Any, _context: Any, many: bool) -> None:
-        if text.startswith("BEGIN"):
-            found.append([])
-        elif not text.startswith("SELECT"):
-            found[-1].append((text, parameters, many))
+    def begin(_conn: Any) -> None:
+        found.append([])
 
-    event.listen(store.database.write, "before_cursor_execute", keep)
-    asyncio.run(Decider(store).decide(times))
-    store.close()
+    def keep(_conn: Any, _cursor: Any, text: str, parameters: Any, _context: Any, many: bool) -> None:
+        if not text.startswith(("BEGIN", "SELECT")):
+            found[-1].append((text, parameters, many and isinstance(parameters, list)))  # else many at once
+
+    with _opened(url) as store:
+        event.listen(store.database.write, "begin", begin)
+        event.listen(store.database.write, "before_cursor_execute", keep)
+        asyncio.run(Decider(store).decide(times))
     assert len(found) == times
     return found
 
 
-def _plain(path: Path) -> Any:
-    connection = sqlite_module().connect(str(path), isolation_level=None)
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
-    return connection
-
-
-def _replay(connection: Any, transactions: Sequence[Sequence[Statement]]) -> None:
+def _replay(connection: Any, transactions: Sequence[Sequence[Statement]], begin: str | None) -> None:
+    cursor = connection.cursor()
     for statements in transactions:
-        connection.execute("BEGIN IMMEDIATE")
+        if begin:
+            cursor.execute(begin)
         for text, parameters, many in statements:
-            if many:
-                connection.executemany(text, parameters)
-            else:
-                connection.execute(text, parameters)
-        connection.execute("COMMIT")
+            (cursor.executemany if many else cursor.execute)(text, parameters)
+        connection.commit()
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -170,30 +171,15 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _copy(source: Path, target: Path) -> Path:
-    shutil.copyfile(source, target)
-    return target
-
-
 def _rows(statements: Sequence[Statement]) -> int:
-    return sum(len(parameters) if many else 1 for _, parameters, many in statements)
+    """Of one statement there may be many."""
+    return sum(len(parameters) if many else text.count("), (") + 1 for text, parameters, many in statements)
 
 
 def _bytes(statements: Sequence[Statement]) -> int:
     """Of the values written, as text."""
     sets = [one for _, parameters, many in statements for one in (parameters if many else [parameters])]
     return sum(len(str(value).encode()) for one in sets for value in one if value is not None)
-
-
-def _same(ours: Path, theirs: Path) -> None:
-    """Both sides wrote the same; anything else would compare different work."""
-    for name in metadata.tables:
-        query = f'SELECT * FROM "{name}" ORDER BY 1, 2'
-        found = [sqlite_module().connect(str(path)) for path in (ours, theirs)]
-        rows = [connection.execute(query).fetchall() for connection in found]
-        for connection in found:
-            connection.close()
-        assert rows[0] == rows[1], f"the two sides differ in {name}"
 
 
 def _said(found: Figures) -> str:
@@ -210,13 +196,22 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.store", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="for each side (default: 5)")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--directory", help="where the files lie, to measure another disk")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON, a line a database")
+    parser.add_argument("--directory", help="where SQLite's files lie, to measure another disk")
+    parser.add_argument("--on", choices=("sqlite", "postgresql", "both"), default="both")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
-        found = measure(Path(directory), options.seconds)
-    print(json.dumps(vars(found)) if options.json else _said(found))
+    with ExitStack() as stack:
+        sides: list[Databases] = []
+        if options.on != "postgresql":
+            sides.append(
+                Sqlite(Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.directory))))
+            )
+        if options.on != "sqlite":
+            sides.append(Postgres(stack.enter_context(server(fsync="on"))))
+        for side in sides:
+            found = measure(side, options.seconds)
+            print(json.dumps(vars(found)) if options.json else _said(found), flush=True)
 
 
 if __name__ == "__main__":
