@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from webhook_lab import Request, answer_bytes
+from loopback import Request, listening, request_of
+from webhook_lab import answer_bytes
 
 from rollout.ports import Clock, Notifier
 from rollout.registry import NOTIFIERS, Surroundings, load_plugins
@@ -41,7 +42,7 @@ class Receiver:
         """Answer one request."""
         broken = (ConnectionError, asyncio.IncompleteReadError)
         with contextlib.closing(writer), contextlib.suppress(*broken):
-            self.asked.append(await _request(reader))
+            self.asked.append(await request_of(reader))
             self._news.set()
             answer = self.answers.popleft() if self.answers else answer_bytes(204)
             if answer is None:
@@ -57,36 +58,12 @@ class Receiver:
         return [json.loads(request.body)["data"] for request in self.asked]
 
 
-async def _request(reader: asyncio.StreamReader) -> Request:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    first, *lines = head.split("\r\n")
-    method, path, _ = first.split(" ")
-    named = (line.partition(":") for line in lines if line)
-    headers = {name.lower(): value.strip() for name, _, value in named}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Request(method, path, headers, body.decode())
-
-
 @asynccontextmanager
 async def receiving() -> AsyncIterator[Receiver]:
     """A receiver on a port of its own; connections under way are cut at the end."""
-    receiver, tasks = Receiver(), set[asyncio.Task[None]]()
-
-    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(receiver.serve(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(begin, "127.0.0.1", 0)
-    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    receiver = Receiver()
+    async with listening(receiver.serve) as receiver.url:
         yield receiver
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
 
 
 def notifier_of(

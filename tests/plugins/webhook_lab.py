@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import loopback
+from loopback import Request, request_of
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from rollout.clock import SystemClock
@@ -27,21 +29,6 @@ SECRET = "whsec_" + base64.b64encode(b"a secret of the tests, 32 bytes!").decode
 OTHER = "whsec_" + base64.b64encode(b"the next secret of those tests!!").decode()
 ALL = [kind.value for kind in Kind if kind is not Kind.NOTIFY]
 CODES = {PermanentError: 409, TransientError: 503}
-
-
-@dataclass
-class Request:
-    """One request as it arrived."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: str
-
-    @property
-    def order(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.body)
-        return found
 
 
 @dataclass
@@ -75,7 +62,7 @@ class Target:
         with closing, contextlib.suppress(*broken):
             keep = True
             while keep:
-                request = await _request(reader)
+                request = await request_of(reader)
                 said = await self._one(request)
                 writer.write(said)
                 await writer.drain()
@@ -180,37 +167,11 @@ def answer_bytes(code: int, content: Any = b"", *, location: str = "", **headers
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-async def _request(reader: asyncio.StreamReader) -> Request:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    first, *lines = head.split("\r\n")
-    method, path, _ = first.split(" ")
-    headers = {
-        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)
-    }
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Request(method, path, headers, body.decode())
-
-
 @asynccontextmanager
 async def listening(target: Target) -> AsyncIterator[Target]:
-    """The target on a port of its own; connections under way are cut at the end."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(target.serve(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(begin, "127.0.0.1", 0)
-    target.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    """The target on a port of its own."""
+    async with loopback.listening(target.serve) as target.url:
         yield target
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
 
 
 def webhook_deployer(
