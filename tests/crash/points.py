@@ -65,5 +65,13 @@ def turns(names: Sequence[str]) -> list[int]:
     return [number for number, name in enumerate(names) if name.startswith(TURNS)]
 
 
+def writes(names: Sequence[str]) -> list[int]:
+    """The numbers of all points but those beside statements that only read.
+
+    Between two of those nothing happens that outlives the controller, nor that the database could keep.
+    """
+    return [n for n, name in enumerate(names) if not name.startswith(("before SELECT", "after SELECT"))]
+
+
 def _short(name: str) -> str:
     return " ".join(name.split())[:90]

@@ -16,7 +16,7 @@ from tests.pipelines.lab import Lab, serving
 _NUMBERS = count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # it never rests, and other tests have the machine to themselves
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with serving(tmp_path_factory.mktemp("lab")) as opened:
         yield opened
