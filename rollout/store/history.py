@@ -11,12 +11,13 @@ from itertools import groupby
 from math import floor, fsum
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from rollout.core.signals import Sample, Signal, SignalKind, series_name, series_parts
 from rollout.store import tables
 from rollout.store.blocks import (
     COARSEST_S,
+    DAY_S,
     EPOCH,
     FINE_S,
     LENGTHS,
@@ -29,6 +30,7 @@ from rollout.store.blocks import (
 )
 
 _B, _M, _N, _S = tables.history, tables.history_marks, tables.series, tables.samples
+_D = tables.history_days
 _CHUNK = 50  # series that one question is about
 _PAGE_S = 6 * 3600  # of history that one transaction reads
 
@@ -45,6 +47,11 @@ _BLOCKS = select(
     _END <= _HI,
 )
 _TIME = _S.c.time.type
+_EARLIEST = select(func.min(_S.c.time)).where(
+    _S.c.service == bindparam("service"),
+    _S.c.region == bindparam("region"),
+    _S.c.time > bindparam("after", type_=_TIME),
+)
 _SAMPLES = (
     select(_S.c.version, _S.c.signal, _S.c.time, _S.c.value, _S.c.exposure, _S.c.duration_s)
     .where(
@@ -88,6 +95,18 @@ def pages(since: datetime, until: datetime, block_s: float) -> Iterator[tuple[da
         border = min(end, max(border, begin + timedelta(seconds=block_s)))
         yield begin, border
         begin = border
+
+
+def earliest(conn: Connection, wanted: Wanted, since: datetime) -> datetime | None:
+    """No stored block or sample of these regions ended in (since, this]; None: none ended after `since`."""
+    days = select(func.min(_D.c.day)).where(_D.c.service == wanted.service)
+    day = conn.execute(days.where(_D.c.day >= floor(since.timestamp()) // DAY_S)).scalar()
+    found = [] if day is None else [at(day * DAY_S)]
+    for region in wanted.regions:
+        place = {"service": wanted.service, "region": region, "after": since}
+        first = conn.execute(_EARLIEST, place).scalar()
+        found += [] if first is None else [first]
+    return max(since, min(found) - timedelta(seconds=wanted.block_s)) if found else None
 
 
 def page(conn: Connection, wanted: Wanted, after: datetime, until: datetime) -> tuple[Sample, ...]:

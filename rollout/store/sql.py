@@ -326,7 +326,8 @@ class SqlStore(Store):
             service=service, regions=regions, signals=signals, versions=versions, block_s=block_s
         )
         found: list[Sample] = []
-        for begin, end in history.pages(since, until, block_s):
+        first = await self._read(history.earliest, wanted, since)
+        for begin, end in history.pages(first, until, block_s) if first else ():
             found += await self._read(history.page, wanted, begin, end)
         return tuple(found)
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 
 import pytest
+from sqlalchemy import event
 
 from rollout.core.signals import Sample, Signal, SignalKind
 from rollout.ports import Keep, Observed
@@ -255,3 +256,15 @@ async def test_a_level_has_the_middle_of_its_values_however_it_was_kept(store: S
         await forget(store, begin + later)
         (given,) = await read(store, begin, begin + HOUR, block_s=600.0)
         assert (given.value, given.exposure) == (5.0, 4.0)
+
+
+async def test_weeks_of_which_nothing_is_stored_are_not_asked_for(store: SqlStore) -> None:
+    asked = []
+    found = samples(T0, 60)
+    await save(store, found)
+    event.listen(store.database.read, "before_cursor_execute", lambda *about: asked.append(about[2]))
+    given = told(await read(store, T0 - timedelta(days=15), T0 + HOUR))
+    assert given == expected(found, 60)
+    assert len([text for text in asked if "FROM samples" in text]) <= 2 * 3, (
+        "to find the first, and two pages"
+    )
