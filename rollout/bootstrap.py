@@ -15,7 +15,7 @@ import httpx
 import structlog
 
 from rollout.access import Access
-from rollout.clock import SteadyClock, SystemClock
+from rollout.clock import SteadyClock, SystemClock, stopwatch
 from rollout.commands import Commands
 from rollout.config import ConfigurationFiles
 from rollout.core.errors import InvalidInput, StoreError, TransientError
@@ -182,6 +182,7 @@ async def _wired(settings: Settings) -> AsyncIterator[Controller]:
             newest=kept.high_water.note,
             replica=_replica(settings),
             told_time=clock.follow,
+            stopwatch=stopwatch,
             onlooker=telemetry,
         )
         heartbeat = Heartbeat(

@@ -7,6 +7,11 @@ from datetime import UTC, datetime, timedelta
 FOLLOW = 0.1  # of the time that passes: how fast a steady clock follows the machine's
 
 
+def stopwatch() -> float:
+    """Seconds since some moment: nobody sets them, and where it can tell they pass while a machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class SystemClock:
     """The machine's clock in UTC, which people and time servers may set forwards and back."""
 

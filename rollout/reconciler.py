@@ -51,6 +51,7 @@ from rollout.reconciling.elsewhere import without_common_causes
 from rollout.reconciling.history import Histories, opening
 from rollout.reconciling.holding import Holding
 from rollout.reconciling.observation import Observation
+from rollout.reconciling.outside import channels_of, sources_of, targets_of
 from rollout.reconciling.telling import Telling
 from rollout.telemetry.onlooker import NOBODY, Decided, Onlooker
 
@@ -74,7 +75,10 @@ class _Trouble:
 
 
 class Reconciler:
-    """Moves every rollout as far as the evidence allows."""
+    """Moves every rollout as far as the evidence allows.
+
+    `told_time` hears the time that replicas share. `stopwatch` counts the seconds of a lease, else the clock.
+    """
 
     def __init__(
         self,
@@ -93,15 +97,23 @@ class Reconciler:
         newest: Callable[[int], None] = lambda _: None,
         replica: Replica | None = None,
         told_time: Callable[[datetime, bool], None] = lambda _told, _at_once: None,
+        stopwatch: Callable[[], float] | None = None,
     ) -> None:
         self._store, self._clock, self._configuration = store, clock, configuration
-        self._deployer, self._source = deployer, source
-        self._telling = Telling(clock, notifier, channels or {})
+        deployer, source = targets_of(deployer), sources_of(source)
+        self._telling = Telling(clock, *channels_of(notifier, channels or {}))
         self._keep = keep or Keep()
         self.changed, self._newest = changed, newest
         self._onlooker = onlooker
         self._replica = replica or Replica(id="only", incarnation=new_id("in", clock.now()))
-        self._holding = Holding(store, clock, self._replica, onlooker, told_time)
+        self._holding = Holding(
+            store,
+            stopwatch or (lambda: clock.now().timestamp()),
+            self._replica,
+            onlooker,
+            told_time,
+            over=self._stop_lost,
+        )
         self._histories = Histories(store, source, self._holding.fence)
         self._doubts = Doubts(
             store,
@@ -134,6 +146,7 @@ class Reconciler:
         of this replica.
         """
         await self._hold()
+        self._forget_lost()
         if self._holding.services:
             await self._work()
         self._telling.look()
@@ -144,6 +157,8 @@ class Reconciler:
         await self._observation.observe()
         most = BATCH + len(self._troubled)  # those hide nobody
         due = await self._store.due(self._clock.now(), most, self._holding.owner)
+        if len(due) < most:  # who is troubled and not among all that are due has ended, or is another's
+            self._troubled = {one: trouble for one, trouble in self._troubled.items() if one in due}
         observed = await self._store.observed() if due else ()
         for rollout_id in due:
             await self._take_further(rollout_id, observed)
@@ -168,7 +183,18 @@ class Reconciler:
             if await self._holding.renew(self._effects.busy):
                 await self._doubts.read()
         finally:
-            self._effects.leave_lost()
+            self._stop_lost()
+
+    def _stop_lost(self) -> None:
+        self._effects.leave_lost()
+
+    def _forget_lost(self) -> None:
+        """What is only in memory about services of other replicas; whoever holds them has its own."""
+        held = self._holding.services
+        self._observation.leave_lost(held)
+        self._histories.leave_lost(held)
+        if not held:
+            self._troubled = {}
 
     def _tell(self) -> None:
         self.changed()
@@ -181,6 +207,7 @@ class Reconciler:
 
     async def stop(self) -> None:
         """Leave effects under way: they are recorded, and done again with the same key."""
+        self._holding.rest()
         parts = (self._effects, self._observation, self._histories, self._doubts, self._telling)
         under_way = [task for part in parts for task in part.under_way]
         for task in under_way:
@@ -277,7 +304,7 @@ class Reconciler:
         """What may be committed of a decision: one that would break a promise stops its rollout."""
         found = kept(case.rollout, case.plan, decision, facts, now)
         for each in found.broken:
-            log.error("promise would be broken", promise=each.number, found=each.text)
+            log.error("promise would be broken", promise=each.number, found=each.text, exc_info=each.error)
             self._onlooker.undecided()
         return found.decision
 

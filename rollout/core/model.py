@@ -333,7 +333,8 @@ class RegionRollout:
 
     `step` indexes the steps of its stage. `weight` is the last ordered share in percent.
     `back_to` is the known good before this rollout began: the only target of a restore.
-    `generation` is the one its newest actions carry. `running` is what was read back last.
+    `generation` is the one its newest actions carry; `outside` is a higher one that its target has seen and
+    nobody here ordered, until a person overrules it. `running` is what was read back last.
     """
 
     region: str
@@ -347,6 +348,7 @@ class RegionRollout:
     tried: tuple[str, ...] = ()  # versions that a restore was tried with and failed
     trouble: str = ""  # why it does not come back, in a sentence; empty while nothing is wrong
     generation: int = 0
+    outside: int = 0
     running: Mapping[str, int] = field(default_factory=dict)
     running_at: datetime | None = None
     bake_started_at: datetime | None = None

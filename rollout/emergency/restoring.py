@@ -23,6 +23,7 @@ POLL_S = 0.5
 RETRY_S, RETRY_CAP_S = 0.5, 5.0
 TWICE = 2  # readings in a row that show the known good
 RAISED = 3  # times that the generation may turn out too low
+ABOVE = 1_000  # what a controller that does not know of it yet orders meanwhile stays below
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ class Restoring:
             service=pair.service,
             region=pair.region,
             known_good=good,
-            generation=max(pair.generation, seen.generation, before) + 1,
+            generation=max(pair.generation, seen.generation, before) + ABOVE,
             by=by,
             reason=reason,
             at=now,
@@ -91,7 +92,8 @@ class Restoring:
             if seen.generation <= emergency.generation:
                 return ended
             self._tell(f"The target has seen generation {seen.generation}; it is ordered again above that.")
-            emergency = replace(emergency, generation=seen.generation + 1, key=_next(emergency.key))
+            above = seen.generation + ABOVE
+            emergency = replace(emergency, generation=above, key=_next(emergency.key))
             self._record.append(emergency)
         return ended
 

@@ -1,7 +1,7 @@
 """What one attempt makes of the record of its action: done, failed, or again and when. It asks nobody."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -15,6 +15,15 @@ POLL_S = 0.5  # before asking again about an action that is under way
 HOLD_OFF_S = 5.0  # before an action that may not begin is looked at again
 RETRY_S = 0.5  # doubled with each attempt that brought no answer, up to:
 RETRY_CAP_S: Mapping[Lane, float] = {Lane.BACK: 5.0, Lane.KEEP: 5.0, Lane.FORWARD: 15.0, Lane.TELL: 60.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unstored:
+    """An action whose last attempts left nothing in the database, how many, and when it is tried again."""
+
+    service: str
+    times: int
+    until: datetime
 
 
 def ended(record: ActionRecord, state: ActionState, result: ActionResult, now: datetime) -> ActionRecord:
@@ -31,16 +40,21 @@ def running(record: ActionRecord, message: str, now: datetime) -> ActionRecord:
 
 def unanswered(record: ActionRecord, lane: Lane, message: str, now: datetime) -> ActionRecord:
     """Nobody knows whether it was done: try again ever more slowly, unless its deadline has passed."""
-    wait = min(RETRY_CAP_S[lane], RETRY_S * 2.0 ** min(record.attempts, 10))
     return _in_time(
         replace(
             record,
-            due_at=now + timedelta(seconds=wait),
+            due_at=now + _pause(lane, record.attempts),
             result=ActionResult(message=message),
             unreachable_since=record.unreachable_since or now,
         ),
         now,
     )
+
+
+def unstored(record: ActionRecord, lane: Lane, before: Unstored | None, now: datetime) -> Unstored:
+    """What came of it could not be stored: it is done again, under the same key, ever more slowly."""
+    times = before.times + 1 if before else 1
+    return Unstored(service=record.action.service, times=times, until=now + _pause(lane, times - 1))
 
 
 def held_off(record: ActionRecord, why: str, now: datetime) -> ActionRecord:
@@ -69,6 +83,10 @@ def say(before: ActionRecord, record: ActionRecord) -> None:
         log.info("action done", attempts=attempts, message=message)
     elif record.unreachable_since is not None and before.unreachable_since is None:
         log.warning("action not answered; trying again", message=message)
+
+
+def _pause(lane: Lane, tries: int) -> timedelta:
+    return timedelta(seconds=min(RETRY_CAP_S[lane], RETRY_S * 2.0 ** min(tries, 10)))
 
 
 def _in_time(again: ActionRecord, now: datetime) -> ActionRecord:

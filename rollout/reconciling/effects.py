@@ -7,6 +7,7 @@ crash, what is recorded and not done is done again.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import structlog
 
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 BATCH = 100  # actions that are read at once
 APPLY_TIMEOUT_S = 30.0
+FORGOTTEN = timedelta(minutes=10)  # after an action that could not be stored was due again, and was not found
+FORWARD = frozenset({Kind.DEPLOY, Kind.REHEARSE})  # wait where nobody can say whether they may begin
 
 
 class Effects:
@@ -48,6 +51,7 @@ class Effects:
         self._forbidden, self._changed, self._onlooker = forbidden, changed, onlooker
         self._doing: dict[str, asyncio.Task[None]] = {}
         self._services: dict[str, str] = {}  # of what is being done, by key
+        self._unstored: dict[str, attempts.Unstored] = {}
         self._lanes = Lanes()
 
     @property
@@ -65,6 +69,10 @@ class Effects:
         for key, service in self._services.items():
             if self._holding.is_over(service):
                 self._doing[key].cancel()
+        held, since = self._holding.services, self._clock.now() - FORGOTTEN
+        self._unstored = {
+            key: one for key, one in self._unstored.items() if one.service in held and one.until > since
+        }
 
     async def act(self) -> None:
         """Begin, lane by lane, whatever is due and may be begun: what goes back first."""
@@ -92,6 +100,8 @@ class Effects:
     def _begin(self, lane: Lane, record: ActionRecord) -> bool:
         """Begin an attempt where no doubt forbids it, the lease leaves time for it, and there is room."""
         if self._forbidden(record) or not self._holding.may_act(record.action.service):
+            return False
+        if (waits := self._unstored.get(record.key)) and self._clock.now() < waits.until:
             return False
         if record.key in self._doing or not self._lanes.enter(lane, record.place, record.key):
             return False
@@ -121,11 +131,22 @@ class Effects:
                     self._changed()
             except Fenced as error:
                 log.warning("action not recorded; the replica that holds it does it", error=str(error))
+                return
             except Exception as error:
-                log.warning("action not recorded; it is done again", error=str(error))
+                after = self._put_off(lane, record, error)
             else:
+                self._unstored.pop(record.key, None)
                 attempts.say(record, after)
-                self._onlooker.attempted(Attempted(record=after, began=began, ended=self._clock.now()))
+            self._onlooker.attempted(Attempted(record=after, began=began, ended=self._clock.now()))
+
+    def _put_off(self, lane: Lane, record: ActionRecord, error: Exception) -> ActionRecord:
+        """Nothing of an attempt could be stored: it is made again for as long as it takes; nobody waits."""
+        now = self._clock.now()
+        waits = attempts.unstored(record, lane, self._unstored.get(record.key), now)
+        self._unstored[record.key] = waits
+        in_s = (waits.until - now).total_seconds()
+        log.warning("action not recorded; it is done again", error=str(error), times=waits.times, in_s=in_s)
+        return replace(record, unreachable_since=record.unreachable_since or now)
 
     async def _save(self, record: ActionRecord) -> None:
         """Record what became of an attempt. Raises Fenced when another replica holds the service."""
@@ -162,7 +183,14 @@ class Effects:
 
         The process may have stood still since then as well, so the lease is looked at last.
         """
-        why = may_begin(record, await self._store.rollout(record.rollout_id))
+        rollout = await self._store.rollout(record.rollout_id)
+        try:
+            why = may_begin(record, rollout)
+        except Exception as error:  # what takes users back does not wait until the check is mended
+            log.exception("whether an action may begin cannot be said; report it")
+            self._onlooker.undecided()
+            found = f"Whether it may begin cannot be said ({type(error).__name__}: {error}). Report it."
+            why = found if record.action.kind in FORWARD else ""
         held = self._holding.may_act(record.action.service)
         return why or ("" if held else "The lease of this replica is over, or nearly; another may do it.")
 

@@ -9,10 +9,10 @@ What must not live here: judging, and what to do about it.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeGuard
+from typing import NamedTuple
 
 import structlog
 
@@ -22,13 +22,20 @@ from rollout.core.judge.evidence import RegionEvidence
 from rollout.core.model import Region, RegionRollout, ServiceRegion
 from rollout.core.plan import Plan
 from rollout.core.signals import Sample
-from rollout.ports import Case, Fence, HistorySource, MetricSource, Past, Store
+from rollout.ports import Case, Fence, MetricSource, Past, Store
+from rollout.reconciling.outside import keeps_history
 
 log = structlog.get_logger(__name__)
 
 DAYS = 15  # of history: two weeks with both weekends, and a day that may be missing
 TIMEOUT_S = 120.0  # of one region's history
 TRIES = 3  # of a source that gives none, then of what is stored here; after that it begins without any
+
+
+class _Place(NamedTuple):
+    service: str
+    rollout_id: str
+    region: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +90,8 @@ class Histories:
         self, store: Store, source: Callable[[Region], MetricSource], fence: Callable[[str], Fence]
     ) -> None:
         self._store, self._source, self._fence = store, source, fence
-        self._tasks: dict[tuple[str, str], asyncio.Task[RegionEvidence]] = {}
-        self._failed: dict[tuple[str, str], int] = {}
+        self._tasks: dict[_Place, asyncio.Task[RegionEvidence]] = {}
+        self._failed: dict[_Place, int] = {}
 
     @property
     def under_way(self) -> tuple[asyncio.Task[RegionEvidence], ...]:
@@ -93,7 +100,7 @@ class Histories:
 
     def opened(self, want: Opening) -> RegionEvidence | None:
         """The evidence once its history was read; None until then. A reading that failed is begun again."""
-        key = (want.rollout_id, want.region.name)
+        key = _Place(want.service, want.rollout_id, want.region.name)
         task = self._tasks.get(key)
         if task is None:
             self._tasks[key] = asyncio.create_task(self._open(want, self._failed.get(key, 0)))
@@ -103,16 +110,23 @@ class Histories:
                 return task.result()
             self._failed[key] = self._failed.get(key, 0) + 1
             del self._tasks[key]
-            log.warning("history not read", rollout_id=key[0], region=key[1], error=str(error))
+            log.warning("history not read", rollout_id=key.rollout_id, region=key.region, error=str(error))
         return None
 
     def close(self, rollout_id: str, keep: Sequence[str]) -> None:
         """Give up what is judged, or not wanted any more: all of a rollout but the regions of `keep`."""
-        for key in [key for key in self._tasks if key[0] == rollout_id and key[1] not in keep]:
+        self._drop(lambda key: key.rollout_id == rollout_id and key.region not in keep)
+
+    def leave_lost(self, held: Collection[str]) -> None:
+        """Give up what is wanted for services that are not held any more."""
+        self._drop(lambda key: key.service not in held)
+
+    def _drop(self, unwanted: Callable[[_Place], bool]) -> None:
+        for key in filter(unwanted, list(self._tasks)):
             task = self._tasks.pop(key)
             if not task.cancel() and not task.cancelled():
                 task.exception()  # looked at, so that nobody warns of it later
-            self._failed.pop(key, None)
+        self._failed = {key: times for key, times in self._failed.items() if not unwanted(key)}
 
     async def _open(self, want: Opening, failed: int) -> RegionEvidence:
         past: list[Sample] = []
@@ -146,7 +160,7 @@ class Histories:
         beside it need none.
         """
         source = self._source(region)
-        if _keeps(source) and failed < TRIES:
+        if keeps_history(source) and failed < TRIES:
             return [s for s in await source.history(_ask(want, region)) if s.version in want.good]
         if failed >= 2 * TRIES:
             log.error("judged without history", rollout_id=want.rollout_id, region=region.name)
@@ -172,7 +186,3 @@ def _ask(want: Opening, region: Region) -> Past:
         until=want.at,
         interval_s=want.plan.judging.block,
     )
-
-
-def _keeps(source: object) -> TypeGuard[HistorySource]:
-    return hasattr(source, "history")

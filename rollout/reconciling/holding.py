@@ -1,39 +1,49 @@
-"""What this replica may work on: the services that it holds, and until when by its own clock.
+"""What this replica may work on: the services that it holds, and until when by its own stopwatch.
 
-The lease is counted from before it was asked for, so it never ends later here than in the database. Who
-cannot renew stops acting: the database refuses its writes (S3 is kept at targets by the generation).
+The lease is counted from before it was asked for, and without its last tenth, so it never ends later here
+than in the database. Who cannot renew stops acting, also while the database hangs: a timer says when. The
+database refuses its writes then, and targets refuse its orders by the generation (S3).
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
+from rollout.clock import FOLLOW
 from rollout.core.errors import Fenced
-from rollout.ports import Clock, Fence, Replica, Store
+from rollout.ports import Fence, Replica, Store
 from rollout.telemetry.onlooker import NOBODY, Onlooker
 
 log = structlog.get_logger(__name__)
 
 RENEW = 5  # times within a lease
 LAST = 3  # nothing is begun in the last third of a lease
+USED = 1 - FOLLOW  # of a lease: a clock may run so much slower than the one by which the database ends it
+SOONEST_S = 0.001  # before the lease is looked at again
 
 
 class Holding:
-    """The claims of one replica. `renew` asks the database when it is time."""
+    """The claims of one replica. `renew` asks the database when it is time.
+
+    `stopwatch` counts seconds, `over` is called when the lease has ended and nobody could renew it.
+    """
 
     def __init__(
         self,
         store: Store,
-        clock: Clock,
+        stopwatch: Callable[[], float],
         replica: Replica,
         onlooker: Onlooker = NOBODY,
         told_time: Callable[[datetime, bool], None] = lambda _told, _at_once: None,
+        over: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store, self._clock, self._replica, self._onlooker = store, clock, replica, onlooker
-        self._told_time = told_time
+        self._store, self._stopwatch, self._replica = store, stopwatch, replica
+        self._onlooker, self._told_time, self._over = onlooker, told_time, over
         self._claims: Mapping[str, int] = {}
-        self._granted_at: datetime | None = None
+        self._granted_at: float | None = None
+        self._watch: asyncio.TimerHandle | None = None
         self.replicas = 0  # that live, as of the last answer
 
     @property
@@ -53,21 +63,27 @@ class Holding:
         """
         if not await self._is_time():
             return False
-        asked_at, first = self._clock.now(), self._granted_at is None
+        asked_at, first = self._stopwatch(), self._granted_at is None
         try:
             held = await self._store.hold(self._replica, first=first, busy=busy)
         except Fenced:  # another process is this replica now
             self._claims = {}
             raise
-        answered_in = self._clock.now() - asked_at
+        answered_in = self._stopwatch() - asked_at
         gained = held.claims.items() - self._claims.items()
-        self._told_time(held.now, bool(gained))  # may set the clock
-        self._granted_at = self._clock.now() - answered_in
+        self._told_time(held.now, bool(gained))  # may set a clock that the stopwatch goes by
+        self._granted_at = self._stopwatch() - answered_in
         before, self._claims, self.replicas = self._claims, held.claims, held.replicas
         lost = before.keys() - held.claims.keys()
         if gained or lost:
             log.info("claims", replica=self.owner, held=len(held.claims), gained=len(gained), lost=len(lost))
+        self._look()
         return bool(gained)
+
+    def rest(self) -> None:
+        """Watch the lease no longer."""
+        if self._watch is not None:
+            self._watch.cancel()
 
     def fence(self, service: str) -> Fence:
         """What a write for a service carries. Raises Fenced when it is not held."""
@@ -94,14 +110,33 @@ class Holding:
         self._claims = {name: epoch for name, epoch in self._claims.items() if (name, epoch) != lost}
 
     def _left(self) -> float:
-        """Seconds of the lease."""
+        """Seconds of the lease that may be used."""
         if self._granted_at is None:
             return 0.0
-        return self._replica.lease_s - (self._clock.now() - self._granted_at).total_seconds()
+        return USED * self._replica.lease_s - (self._stopwatch() - self._granted_at)
+
+    def _look(self) -> None:
+        """Say that the lease is over once it is; look again as often as it is renewed, until then.
+
+        Timers stand still while a machine sleeps, and the stopwatch does not.
+        """
+        self.rest()
+        left = self._left()
+        if left > 0:
+            soon_s = max(SOONEST_S, min(left, self._replica.lease_s / RENEW))
+            self._watch = asyncio.get_running_loop().call_later(soon_s, self._look)
+        elif self._claims:
+            log.error(
+                "lease not renewed in time: what is under way is stopped, and nothing is begun until it is; "
+                "see whether the database answers",
+                replica=self.owner,
+                held=len(self._claims),
+                lease_s=self._replica.lease_s,
+            )
+            self._over()
 
     async def _is_time(self) -> bool:
         if self._granted_at is None:
             return True
-        passed = self._clock.now() - self._granted_at
-        within = timedelta(0) <= passed < timedelta(seconds=self._replica.lease_s / RENEW)
+        within = 0 <= self._stopwatch() - self._granted_at < self._replica.lease_s / RENEW
         return not within or await self._store.free()

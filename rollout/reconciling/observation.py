@@ -5,7 +5,7 @@ Nothing here judges or decides.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -69,6 +69,10 @@ class Observation:
                 self._wanted[service, region] = wanted
             else:
                 self._wanted.pop((service, region), None)
+
+    def leave_lost(self, held: Collection[str]) -> None:
+        """Forget what was wanted for services that are not held any more."""
+        self._wanted = {key: wanted for key, wanted in self._wanted.items() if key[0] in held}
 
     async def observe(self) -> None:
         """Begin every reading that is due; wait for those that answer soon, never for one that hangs."""

@@ -4,10 +4,13 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     Text,
     and_,
     bindparam,
@@ -35,7 +38,7 @@ _WAITS = (
     .exists()
 )
 _NOW = bindparam("now", type_=_A.c.due_at.type)
-_RANK = case((_A.c.kind.in_(sorted(kind.value for kind in GOING_BACK)), 0), else_=1)
+_RANK = case((or_(*(_A.c.kind == kind.value for kind in sorted(GOING_BACK))), 0), else_=1)
 _DUE = (
     select(_A)
     .where(
@@ -51,7 +54,9 @@ _GOES_BACK = (
     select(tables.rollouts.c.id)
     .where(
         tables.rollouts.c.id == _A.c.rollout_id,
-        tables.rollouts.c.phase.in_([Phase.ROLLING_BACK.value, Phase.ROLLBACK_FAILED.value]),
+        or_(
+            *(tables.rollouts.c.phase == phase.value for phase in (Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED))
+        ),
     )
     .exists()
 )
@@ -96,16 +101,25 @@ class Wanted:
 
 def due(conn: Connection, now: datetime, limit: int, wanted: Wanted) -> tuple[ActionRecord, ...]:
     """Pending actions that wait for nothing any more; going back first, then the longest due."""
-    found = _DUE
+    key: dict[str, Any] = {"now": now, "limit": limit}
     if wanted.owner is not None:
-        found = found.where(_SERVICE_OF.in_(claims.owned_by(wanted.owner)))
-    if wanted.lane is not None:
-        found = found.where(_IN_LANE[wanted.lane])
-    if wanted.full:
-        found = found.where(*(not_(_asks(place)) for place in sorted(wanted.full)))
+        key["owner"] = wanted.owner
     if wanted.besides:
-        found = found.where(_A.c.key.not_in(sorted(wanted.besides)))
-    return tuple(mapping.ACTION.noun(row) for row in conn.execute(found, {"now": now, "limit": limit}))
+        key["besides"] = sorted(wanted.besides)
+    found = _due(wanted.lane, tuple(sorted(wanted.full)), frozenset(key))
+    return tuple(mapping.ACTION.noun(row) for row in conn.execute(found, key))
+
+
+@lru_cache(maxsize=64)  # lanes, times the sets of places that are full at once
+def _due(lane: Lane | None, full: tuple[str, ...], key: frozenset[str]) -> Select[Any]:
+    found = _DUE.where(*(not_(_asks(place)) for place in full))
+    if lane is not None:
+        found = found.where(_IN_LANE[lane])
+    if "owner" in key:
+        found = found.where(_SERVICE_OF.in_(claims.OWNED))
+    if "besides" in key:
+        found = found.where(_A.c.key.not_in(bindparam("besides", expanding=True)))
+    return found
 
 
 def _asks(place: str) -> ColumnElement[bool]:

@@ -7,10 +7,11 @@ epoch changes nothing. The epoch guards the database; at targets it is the gener
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from functools import lru_cache
 from math import ceil
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Update, bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Update, bindparam, delete, func, or_, select, update
 
 from rollout.core.errors import Fenced
 from rollout.ports import Fence, Held, Replica, SeenReplica
@@ -25,7 +26,19 @@ _OWNER_LIVES = select(_REPLICA.c.id).where(_REPLICA.c.id == _C.c.owner, _REPLICA
 _FREE = or_(_C.c.owner == NOBODY, ~_OWNER_LIVES)
 _ANY_FREE = select(_C.c.service).where(_FREE).limit(1)
 _MINE = select(_C.c.service, _C.c.epoch).where(_C.c.owner == bindparam("me")).order_by(_C.c.service)
-_LIVING = select(func.count()).select_from(_REPLICA).where(_REPLICA.c.until > _NOW)
+_TAKES = (
+    select(_C.c.service)
+    .where(_FREE)
+    .order_by(_C.c.service)
+    .limit(bindparam("room"))
+    .with_for_update(skip_locked=True)
+)
+_LIVING = select(func.count()).select_from(_REPLICA).where(_REPLICA.c.until > _NOW).scalar_subquery()
+_COUNTED = select(_LIVING.label("living"), func.count().label("services")).select_from(_C)
+_KNOWN = select(_REPLICA).where(_REPLICA.c.id == bindparam("me"))
+_OWNER = select(_C.c.owner, _C.c.epoch).where(_C.c.service == bindparam("of"))
+OWNED = select(_C.c.service).where(_C.c.owner == bindparam("owner"))
+"""The services that a replica holds, as a subquery; `owner` is its id."""
 _FENCED = (_C.c.service == bindparam("fenced_service"), _C.c.epoch == bindparam("fenced_epoch"))
 STILL_HELD: ColumnElement[bool] = select(_C.c.service).where(*_FENCED).exists()
 
@@ -37,17 +50,21 @@ def hold(conn: Connection, now: datetime, replica: Replica, *, first: bool, busy
     are not given up. Raises Fenced when another process has taken the identity of this one.
     """
     _renew(conn, now, replica, first=first)
-    at: dict[str, Any] = {"now": now}
-    living = conn.execute(_LIVING, at).scalar_one()
-    share = ceil(conn.execute(select(func.count()).select_from(_C)).scalar_one() / living)
-    mine = [row.service for row in conn.execute(_MINE, {"me": replica.id})]
-    idle = [service for service in mine if service not in busy]
-    _own(conn, idle[: max(0, len(mine) - share)], NOBODY)
-    if share > len(mine):
-        wanted = select(_C.c.service).where(_FREE).order_by(_C.c.service).limit(share - len(mine))
-        _own(conn, list(conn.scalars(wanted.with_for_update(skip_locked=True), at)), replica.id)
-    held = {row.service: row.epoch for row in conn.execute(_MINE, {"me": replica.id})}
-    return Held(claims=held, replicas=living, now=now)
+    found = conn.execute(_COUNTED, {"now": now}).one()
+    held = _held(conn, replica)
+    room = ceil(found.services / found.living) - len(held)
+    idle = [service for service in held if service not in busy]
+    given = idle[: max(0, -room)]
+    taken = list(conn.scalars(_TAKES, {"now": now, "room": room})) if room > 0 else []
+    _own(conn, given, NOBODY)
+    _own(conn, taken, replica.id)
+    if given or taken:
+        held = _held(conn, replica)
+    return Held(claims=held, replicas=found.living, now=now)
+
+
+def _held(conn: Connection, replica: Replica) -> dict[str, int]:
+    return {row.service: row.epoch for row in conn.execute(_MINE, {"me": replica.id})}
 
 
 def leave(conn: Connection, now: datetime, replica: Replica) -> None:
@@ -84,23 +101,23 @@ def declare(conn: Connection, service: str) -> None:
     add_missing(conn, _C, {"service": service, "owner": NOBODY, "epoch": 0})
 
 
-def owned_by(owner: str) -> Select[Any]:
-    """The services that a replica holds, as a subquery."""
-    return select(_C.c.service).where(_C.c.owner == owner)
-
-
 def guarded(statement: Update, fence: Fence | None) -> tuple[Update, dict[str, Any]]:
     """The same statement, which changes nothing once the claim is another's, and its parameters."""
     if fence is None:
         return statement, {}
-    return statement.where(STILL_HELD), {"fenced_service": fence.service, "fenced_epoch": fence.epoch}
+    return _still_held(statement), {"fenced_service": fence.service, "fenced_epoch": fence.epoch}
+
+
+@lru_cache(maxsize=16)  # one entry per statement of the store
+def _still_held(statement: Update) -> Update:
+    return statement.where(STILL_HELD)
 
 
 def check(conn: Connection, fence: Fence | None) -> None:
     """Raises Fenced when the claim that a write rests on has been taken by another replica since."""
     if fence is None:
         return
-    row = conn.execute(select(_C.c.owner, _C.c.epoch).where(_C.c.service == fence.service)).one_or_none()
+    row = conn.execute(_OWNER, {"of": fence.service}).one_or_none()
     if row is None or row.epoch != fence.epoch:
         now = f"it is held by '{row.owner or 'nobody'}' with epoch {row.epoch}" if row else "nobody knows it"
         raise Fenced(
@@ -110,14 +127,14 @@ def check(conn: Connection, fence: Fence | None) -> None:
 
 
 def _renew(conn: Connection, now: datetime, replica: Replica, *, first: bool) -> None:
-    before = conn.execute(select(_REPLICA).where(_REPLICA.c.id == replica.id)).one_or_none()
+    before = conn.execute(_KNOWN, {"me": replica.id}).one_or_none()
     if before is not None and before.incarnation != replica.incarnation:
         if not first:
             raise Fenced(
                 f"Another process works as replica '{replica.id}' since {before.started_at.isoformat()} "
                 f"({before.about}). Give each replica its own data directory (ROLLOUT_DATA), and restart."
             )
-        _own(conn, [row.service for row in conn.execute(_MINE, {"me": replica.id})], replica.id)
+        _own(conn, _held(conn, replica), replica.id)
     started_at = now if before is None or first else before.started_at
     row = {
         "id": replica.id,

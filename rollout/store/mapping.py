@@ -1,9 +1,11 @@
 """Row ↔ noun. Rows are built only here, from nouns; what is read is validated on the way back."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
@@ -56,7 +58,11 @@ class Mapped(Generic[N]):
         found = row._mapping
         columns = {name: found[name] for name in self._columns}
         body: Mapping[str, Any] = found["body"] if self._has_body else {}
-        return self._adapter.validate_python({**body, **columns, **apart})
+        return self.of({**body, **columns, **apart})
+
+    def of(self, values: Mapping[str, Any]) -> N:
+        """The noun of all its values. Raises pydantic's ValidationError."""
+        return self._adapter.validate_python(values)
 
 
 def _plain(value: Any) -> Any:
@@ -80,6 +86,12 @@ SERVICE = Mapped(Service, tables.services)
 SERVICE_REGION = Mapped(ServiceRegion, tables.service_regions)
 TOKEN = Mapped(Token, tables.tokens)
 EMERGENCY = Mapped(Emergency, tables.emergencies)
+
+
+@lru_cache(maxsize=256)
+def plan(body: str) -> Plan:
+    """A plan as it is stored: most rollouts of a policy have the same, which is then read once."""
+    return PLAN.of(json.loads(body))
 
 
 def rollout_row(rollout: Rollout) -> Values:

@@ -24,7 +24,7 @@ from rollout.store.disk import Room
 from rollout.store.floor import FLOOR, refuse_below
 from rollout.store.postgres_listen import CHANNEL, Listener
 from rollout.store.postgres_url import Address, read_url
-from rollout.store.postgres_wire import SCHEMA, connect
+from rollout.store.postgres_wire import SCHEMA, Server, connect
 from rollout.store.running import Threads
 
 T = TypeVar("T")
@@ -78,11 +78,11 @@ class PostgresDatabase(Database):
             conn.begin()
             result = work(conn)
             xid = self._last_words(conn) if engine is self.write else None
-            timeline = _timeline(conn)
+            server = _server(conn)
             try:
                 conn.commit()
             except DBAPIError as error:
-                if not (xid and error.connection_invalidated) or not self._landed(xid, timeline):
+                if not (xid and error.connection_invalidated) or not self._landed(xid, server):
                     raise
             return result
 
@@ -157,16 +157,18 @@ class PostgresDatabase(Database):
         connecting = partial(connect, self._address, self._lock_s)
         return closing(Listener(connecting, self._sender, wrote=wrote, asked=asked))
 
-    def _landed(self, xid: str, timeline: str) -> bool:
+    def _landed(self, xid: str, before: Server) -> bool:
         """Whether a transaction was committed. Raises StoreError when no server can tell."""
         for _ in range(_ASKED):
             try:
                 with self.read.connect() as conn:
-                    if _timeline(conn) != timeline:
+                    if _server(conn).timeline != before.timeline:
                         break  # a standby took over: its transactions have numbers of their own
-                    became = conn.execute(_BECAME, {"xid": xid}).scalar_one()
+                    became = _became(conn, xid, before)
             except (DBAPIError, StoreError):
                 became = "in progress"  # as far as anybody knows
+            if became == "unknown":
+                break
             if became != "in progress":
                 log.warning("the answer to a COMMIT was lost; the server was asked", became=became)
                 return bool(became == "committed")
@@ -233,6 +235,24 @@ def _engine(address: Address, lock_s: float, **settings: str) -> Engine:
     return engine
 
 
-def _timeline(conn: Connection) -> str:
+def _server(conn: Connection) -> Server:
     driver: Any = conn.connection.dbapi_connection
-    return str(driver.server.timeline)
+    found: Server = driver.server
+    return found
+
+
+def _became(conn: Connection, xid: str, before: Server) -> str:
+    """What became of a transaction, as the server says of its number.
+
+    A server that crashed forgets the numbers whose log it had not written, and gives them again. So what it
+    calls committed may be another transaction since then, and what it calls in progress is another one.
+    """
+    try:
+        became = str(conn.execute(_BECAME, {"xid": xid}).scalar_one())
+    except DBAPIError as error:
+        if faults.code_of(error.orig) != faults.FUTURE:
+            raise
+        return "aborted"  # never to be seen again
+    if _server(conn).life == before.life:
+        return became
+    return "unknown" if became == "committed" else "aborted"

@@ -5,6 +5,7 @@ from typing import Any
 from rollout.core.errors import StoreError
 
 _NOT_SERIAL, _DEADLOCK, _TAKEN, _LOCKED, _READ_ONLY = "40001", "40P01", "23505", "55P03", "25006"
+FUTURE = "22023"  # of a transaction's number: none has been given so high
 LOST = frozenset(
     {_READ_ONLY, "25P03", "57P01", "57P02", "57P03", "57P05"}
 )  # the connection is of no more use

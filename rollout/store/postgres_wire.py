@@ -32,16 +32,21 @@ _TIMELINE = "substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
 _LOOK = (
     "SELECT current_setting('server_version_num')::int, current_setting('server_version'), "
     "current_setting('transaction_read_only') = 'on', pg_is_in_recovery(), "
-    f"CASE WHEN pg_is_in_recovery() THEN '' ELSE {_TIMELINE} END"
+    f"CASE WHEN pg_is_in_recovery() THEN '' ELSE {_TIMELINE} END, "
+    "concat_ws(' ', pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time())"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a connection found. `timeline` is another one after a standby took over."""
+    """What a connection found. `timeline` is another one after a standby took over.
+
+    `life` is another one after the server was started again, or lost its memory: statistics begin anew then.
+    """
 
     version: str
     timeline: str
+    life: str
 
 
 class Refused(Exception):
@@ -112,7 +117,7 @@ def _patience(sock: socket.socket, *, tcp: bool) -> None:
 
 def _looked(connection: Any, name: str) -> Server:
     connection.autocommit = True
-    version, shown, read_only, standby, timeline = _row(connection, _LOOK)
+    version, shown, read_only, standby, timeline, life = _row(connection, _LOOK)
     if version < OLDEST:
         raise Refused(f"The server of '{name}' is PostgreSQL {shown}. It must be 13 or newer.")
     if standby or read_only:
@@ -121,7 +126,7 @@ def _looked(connection: Any, name: str) -> Server:
             f"The server of '{name}' {what}. Name the primary too in ROLLOUT_DATABASE_URL (host1,host2); "
             "the one that can be written is chosen."
         )
-    return Server(shown, timeline)
+    return Server(shown, timeline, life)
 
 
 def _tell(connection: Any, settings: dict[str, str]) -> None:

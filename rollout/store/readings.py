@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from rollout.core.model import ServiceRegion
 from rollout.core.signals import Sample
@@ -12,12 +13,22 @@ from rollout.store import accounts, claims, mapping, services, tables
 from rollout.store.writing import add_in_turn, put
 
 _O, _S = tables.observed, tables.samples
+_OBSERVED = select(_O).order_by(_O.c.service, _O.c.region)
+_PLACES = (_S.c.service == bindparam("service"), _S.c.region.in_(bindparam("regions", expanding=True)))
+_SINCE = _S.c.time >= bindparam("since", type_=_S.c.time.type)
+_FIRST = select(func.min(_S.c.sequence)).where(*_PLACES, _SINCE)
+_SAMPLES = (
+    select(_S)
+    .where(*_PLACES, _S.c.sequence > bindparam("after"))
+    .order_by(_S.c.sequence)
+    .limit(bindparam("limit"))
+)
+_SAMPLES_SINCE = _SAMPLES.where(_SINCE)
 
 
 def observed(conn: Connection) -> tuple[Observed, ...]:
     """Every observation, by service and region."""
-    found = conn.execute(select(_O).order_by(_O.c.service, _O.c.region))
-    return tuple(mapping.OBSERVED.noun(row) for row in found)
+    return tuple(mapping.OBSERVED.noun(row) for row in conn.execute(_OBSERVED))
 
 
 def save(
@@ -56,20 +67,14 @@ def samples(
 
     `since` is the earliest end of an interval.
     """
-    if since is not None and after == 0:  # where a later page begins is known
-        first = _first(conn, service, regions, since)
-        if first is None:
-            return ()
-        after = first - 1
-    found = select(_S).where(_S.c.service == service, _S.c.region.in_(regions), _S.c.sequence > after)
+    key: dict[str, Any] = {"service": service, "regions": list(regions)}
     if since is not None:
-        found = found.where(_S.c.time >= since)
-    rows = conn.execute(found.order_by(_S.c.sequence).limit(limit))
+        key["since"] = since
+        if after == 0:  # where a later page begins is known
+            first: int | None = conn.scalar(_FIRST, key)
+            if first is None:
+                return ()
+            after = first - 1
+    found = _SAMPLES if since is None else _SAMPLES_SINCE
+    rows = conn.execute(found, {**key, "after": after, "limit": limit})
     return tuple((row.sequence, mapping.SAMPLE.noun(row)) for row in rows)
-
-
-def _first(conn: Connection, service: str, regions: Sequence[str], since: datetime) -> int | None:
-    """The lowest sequence number of the samples that end at or after `since`."""
-    wanted = (_S.c.service == service, _S.c.region.in_(regions), _S.c.time >= since)
-    first: int | None = conn.scalar(select(func.min(_S.c.sequence)).where(*wanted))
-    return first

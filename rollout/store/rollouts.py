@@ -10,12 +10,14 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Text,
     and_,
     bindparam,
     case,
     func,
     or_,
     select,
+    type_coerce,
     union_all,
     update,
 )
@@ -37,10 +39,17 @@ _IS = _R.c.id == bindparam("rollout_id")
 _ROLLOUT = select(_R).where(_IS)
 _REGIONS = (
     select(tables.regions)
+    .where(tables.regions.c.rollout_id == bindparam("rollout_id"))
+    .order_by(tables.regions.c.position)
+)
+_ALL_REGIONS = (
+    select(tables.regions)
     .where(tables.regions.c.rollout_id.in_(bindparam("ids", expanding=True)))
     .order_by(tables.regions.c.rollout_id, tables.regions.c.position)
 )
-_PLAN = select(tables.plans).where(tables.plans.c.rollout_id == bindparam("rollout_id"))
+_PLAN = select(type_coerce(tables.plans.c.body, Text)).where(
+    tables.plans.c.rollout_id == bindparam("rollout_id")
+)
 _INTENTS = (
     select(tables.intents)
     .where(tables.intents.c.rollout_id == bindparam("rollout_id"), tables.NOT_DONE)
@@ -66,6 +75,19 @@ _BUSY = union_all(  # each part by its own index, however many have ended
     select(_R.c.id).where(_R.c.phase.in_(_UNFINISHED)),
     select(_R.c.id).where(_R.c.next_due_at > datetime.min.replace(tzinfo=UTC)),
 )
+_DUE = (
+    select(_R.c.id)
+    .where(_R.c.next_due_at <= bindparam("now", type_=_R.c.next_due_at.type))
+    .order_by(_R.c.next_due_at, _R.c.id)
+    .limit(bindparam("limit"))
+)
+_DUE_OF = _DUE.where(_R.c.service.in_(claims.OWNED))
+_ACTIVE = (
+    select(_R)
+    .where(_R.c.service == bindparam("service"), _R.c.phase.in_(_UNFINISHED))
+    .order_by(_R.c.created_at, _R.c.id)
+)
+_NEWEST = select(func.max(tables.transitions.c.sequence))
 _WAKE_AT = bindparam("wake_at", type_=_R.c.next_due_at.type)
 _SOONER = case((_R.c.next_due_at <= _WAKE_AT, _R.c.next_due_at), else_=_WAKE_AT)  # null is never sooner
 _WAKE = update(_R).where(_IS).values(wakes=_R.c.wakes + 1, next_due_at=_SOONER)
@@ -73,10 +95,9 @@ _WAKE = update(_R).where(_IS).values(wakes=_R.c.wakes + 1, next_due_at=_SOONER)
 
 def due(conn: Connection, now: datetime, limit: int, owner: str | None = None) -> tuple[str, ...]:
     """Ids of rollouts that want to be looked at, longest overdue first; of `owner`'s services, if named."""
-    found = select(_R.c.id).where(_R.c.next_due_at <= now)
-    if owner is not None:
-        found = found.where(_R.c.service.in_(claims.owned_by(owner)))
-    return tuple(conn.scalars(found.order_by(_R.c.next_due_at, _R.c.id).limit(limit)))
+    key = {"now": now, "limit": limit}
+    found = conn.scalars(_DUE, key) if owner is None else conn.scalars(_DUE_OF, {**key, "owner": owner})
+    return tuple(found)
 
 
 def facts(conn: Connection, rollout_id: str) -> Case:
@@ -86,7 +107,7 @@ def facts(conn: Connection, rollout_id: str) -> Case:
     actions = sorted(conn.execute(_ACTIONS, key).all(), key=lambda row: row.sequence)
     return Case(
         rollout=rollout,
-        plan=mapping.PLAN.noun(conn.execute(_PLAN, key).one()),
+        plan=mapping.plan(conn.execute(_PLAN, key).scalar_one()),
         intents=tuple(mapping.INTENT.noun(row) for row in conn.execute(_INTENTS, key)),
         actions=tuple(mapping.ACTION.noun(row) for row in actions),
         obligations=tuple(mapping.OBLIGATION.noun(row) for row in conn.execute(_OBLIGATIONS, key)),
@@ -100,10 +121,11 @@ def facts(conn: Connection, rollout_id: str) -> Case:
 
 def one(conn: Connection, rollout_id: str) -> Rollout:
     """One rollout. Raises NotFound."""
-    row = conn.execute(_ROLLOUT, {"rollout_id": rollout_id}).one_or_none()
+    key = {"rollout_id": rollout_id}
+    row = conn.execute(_ROLLOUT, key).one_or_none()
     if row is None:
         raise NotFound("rollout", rollout_id)
-    regions = conn.execute(_REGIONS, {"ids": [rollout_id]})
+    regions = conn.execute(_REGIONS, key)
     return mapping.ROLLOUT.noun(row, regions=tuple(mapping.REGION.noun(found) for found in regions))
 
 
@@ -160,8 +182,7 @@ def listed(conn: Connection, wanted: Wanted, *, limit: int, before: str | None) 
 
 def active(conn: Connection, service: str) -> tuple[Rollout, ...]:
     """Unfinished rollouts of a service, oldest first."""
-    found = select(_R).where(_R.c.service == service, _R.c.phase.in_(_UNFINISHED))
-    return _whole(conn, conn.execute(found.order_by(_R.c.created_at, _R.c.id)).all())
+    return _whole(conn, conn.execute(_ACTIVE, {"service": service}).all())
 
 
 def phase_counts(conn: Connection) -> dict[Phase, int]:
@@ -174,7 +195,7 @@ def _whole(conn: Connection, rows: Sequence[Row[Any]]) -> tuple[Rollout, ...]:
     if not rows:
         return ()
     regions: dict[str, list[RegionRollout]] = {row.id: [] for row in rows}
-    for row in conn.execute(_REGIONS, {"ids": list(regions)}):
+    for row in conn.execute(_ALL_REGIONS, {"ids": list(regions)}):
         regions[row.rollout_id].append(mapping.REGION.noun(row))
     return tuple(mapping.ROLLOUT.noun(row, regions=tuple(regions[row.id])) for row in rows)
 
@@ -260,4 +281,4 @@ def stamps(conn: Connection, rollout_ids: Collection[str]) -> Mapping[str, int]:
 
 def newest_sequence(conn: Connection) -> int:
     """The place of the newest event; 0 while there is none."""
-    return conn.scalar(select(func.max(tables.transitions.c.sequence))) or 0
+    return conn.scalar(_NEWEST) or 0

@@ -15,12 +15,14 @@ from rollout.store.writing import put
 _S, _SR, _BACK = tables.services, tables.service_regions, tables.rolled_back_versions
 _KEPT = 3  # distinct known good versions per service and region: two are left when the newest is revoked
 _REGIONS = select(_SR).where(_SR.c.service == bindparam("service")).order_by(_SR.c.region)
+_REGION = select(_SR).where(_SR.c.service == bindparam("service"), _SR.c.region == bindparam("region"))
+_EVERY = select(_S).order_by(_S.c.name)
 _ONE = select(_S).where(_S.c.name == bindparam("name"))
 
 
 def every(conn: Connection) -> tuple[Service, ...]:
     """All services by name."""
-    return tuple(mapping.SERVICE.noun(row) for row in conn.execute(select(_S).order_by(_S.c.name)))
+    return tuple(mapping.SERVICE.noun(row) for row in conn.execute(_EVERY))
 
 
 def one(conn: Connection, name: str) -> Service:
@@ -89,7 +91,8 @@ def adopt(conn: Connection, known_good: Sequence[KnownGood]) -> None:
 
 def see_running(conn: Connection, seen: ServiceRegion) -> None:
     """Take in `running` as read back at `running_at`, unless something newer is known."""
-    before = _known(conn, seen.service).get(seen.region) or _unknown(seen.service, seen.region)
+    row = conn.execute(_REGION, {"service": seen.service, "region": seen.region}).one_or_none()
+    before = _unknown(seen.service, seen.region) if row is None else mapping.SERVICE_REGION.noun(row)
     after = _newer(before, seen.running, seen.running_at)
     if after is not before:
         _save(conn, [after])

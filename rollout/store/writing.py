@@ -13,7 +13,12 @@ from rollout.store.mapping import Values
 def add(conn: Connection, table: Table, rows: Sequence[Values]) -> None:
     """Insert rows; they must have the same columns."""
     if rows:
-        conn.execute(insert(table), list(rows))
+        conn.execute(_insert(table), list(rows))
+
+
+@lru_cache(maxsize=64)  # one entry per table
+def _insert(table: Table) -> Any:
+    return insert(table)
 
 
 def add_in_turn(conn: Connection, table: Table, rows: Sequence[Values], service: str = "") -> None:
@@ -52,7 +57,12 @@ def _upsert(table: Table, dialect: Dialect, columns: tuple[str, ...]) -> Any:
 def increase(conn: Connection, table: Table, rows: Sequence[Values], column: str) -> None:
     """Insert rows, or add the numbers in `column` to those that exist."""
     if rows:
-        statement = dialect_of(conn).insert(table)
-        more = table.c[column] + statement.excluded[column]
-        keys = [key.name for key in table.primary_key]
-        conn.execute(statement.on_conflict_do_update(index_elements=keys, set_={column: more}), list(rows))
+        conn.execute(_increase(table, dialect_of(conn), column), list(rows))
+
+
+@lru_cache(maxsize=64)  # one entry per table
+def _increase(table: Table, dialect: Dialect, column: str) -> Any:
+    statement = dialect.insert(table)
+    more = table.c[column] + statement.excluded[column]
+    keys = [key.name for key in table.primary_key]
+    return statement.on_conflict_do_update(index_elements=keys, set_={column: more})

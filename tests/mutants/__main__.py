@@ -5,13 +5,13 @@ import queue
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.mutants import report
-from tests.mutants.planted import ROOT, Mutant, planted
+from tests.mutants.planted import ROOT, SIMULATION, Mutant, planted
 from tests.mutants.workshop import Workshop
 
 CLEAN_S = 1200.0  # for all killers of one worker on the copy without a bug
@@ -22,15 +22,17 @@ class Outcome:
     """What became of one mutant."""
 
     mutant: Mutant
-    killed_by: tuple[str, ...] = ()
+    killed_by: Mapping[str, str] = field(default_factory=dict)  # killer → what it said
     took_s: float = 0.0
     trouble: str = ""
 
     def __str__(self) -> str:
         head = f"{'killed' if self.killed_by else 'SURVIVED':8} {self.mutant.name:34} {self.mutant.breaks:10}"
         if self.killed_by:
-            by = ", ".join(dict.fromkeys(map(report.short, self.killed_by)))
-            return f"{head} {self.took_s:5.1f} s  {by}"
+            by = ", ".join(dict.fromkeys(report.said(*each) for each in self.killed_by.items()))
+            seeds = [one for one in self.mutant.killers if one.startswith(SIMULATION)]
+            missed = "".join(f"; not by {one}" for one in seeds if one not in self.killed_by)
+            return f"{head} {self.took_s:5.1f} s  {by}{missed}"
         why = self.trouble or f"passed: {', '.join(map(report.short, self.mutant.killers))}"
         return f"{head} {self.took_s:5.1f} s  {self.mutant.says}\n         {why}"
 
@@ -129,9 +131,7 @@ def _tried(mutant: Mutant, shop: Workshop, noise: dict[str, str]) -> Outcome:
             answer = shop.ask(killers)
     except ValueError as error:
         return Outcome(mutant=mutant, trouble=str(error))
-    return Outcome(
-        mutant=mutant, killed_by=tuple(answer.failed), took_s=answer.took_s, trouble=answer.trouble
-    )
+    return Outcome(mutant=mutant, killed_by=answer.failed, took_s=answer.took_s, trouble=answer.trouble)
 
 
 if __name__ == "__main__":

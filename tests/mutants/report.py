@@ -24,7 +24,8 @@ _HEAD = """\
 Each line is a bug that we put into a copy of the product, and the test that fails then. `make mutants` plants
 them one after the other. It runs the named test on the clean copy, where it must pass, and on the copy with
 the bug, where it must fail, and not because the copy is no program. It prints who noticed what, and ends with
-1 when one survives. `S` and `L` are the promises of docs/reliability.md, `F` the kinds of faults there.
+1 when one survives. Where a range of seeds of the simulation is named, they are played too, up to the first
+that breaks a promise. `S` and `L` are the promises of docs/reliability.md, `F` the kinds of faults there.
 
 To add one, write it into the file of its layer in tests/mutants: the text that is replaced, which occurs once
 in the product, the text in its place, and the test that must notice. Then `python -m tests.mutants --page`
@@ -45,6 +46,11 @@ def page(mutants: Sequence[Mutant]) -> str:
 def short(killer: str) -> str:
     """A killer without its folder and parameters, as people say it."""
     return killer if killer.startswith(SIMULATION) else killer.removeprefix("tests/").partition("[")[0]
+
+
+def said(killer: str, words: str) -> str:
+    """Who noticed; of a simulation also in which seed, and which of its checks."""
+    return f"{killer} ({words})" if killer.startswith(SIMULATION) else short(killer)
 
 
 def listed(mutants: Iterable[Mutant]) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.mutants import report
 from tests.mutants.__main__ import main
-from tests.mutants.planted import ROOT, Edit, planted
+from tests.mutants.planted import ROOT, SIMULATION, Edit, planted
 from tests.mutants.workshop import Workshop, refuse_no_program
 
 MUTANTS = planted()
@@ -48,6 +48,23 @@ def test_what_is_no_program_is_refused_and_not_taken_for_noticed(text: str) -> N
 def test_a_mutant_that_is_not_known_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--only", "nobody"]) == 1
     assert "There is no mutant nobody" in capsys.readouterr().out
+
+
+@pytest.mark.real
+def test_the_simulation_notices_a_bug_and_says_in_which_seed(tmp_path: Path) -> None:
+    (mutant,) = (one for one in MUTANTS if one.name == "act-before-record")
+    seeds = [killer for killer in mutant.killers if killer.startswith(SIMULATION)]
+    shop = Workshop(tmp_path)
+    try:
+        assert shop.ask(seeds).failed == {}
+        with shop.planted(mutant):
+            noticed = shop.ask(seeds)
+    finally:
+        shop.close()
+    assert not noticed.trouble
+    (killer, words), *_ = noticed.failed.items()
+    assert "S2" in report.said(killer, words)
+    assert report.said(killer, words).startswith(f"{killer} (seed 0: ")
 
 
 @pytest.mark.real

@@ -121,10 +121,10 @@ class Workshop:
         code, said = self._run("tests.simulation", seeds, "--first", "--jobs", "1", within_s=within_s)
         if code == 0:
             return {}
-        lines = [line for line in said.splitlines() if line.startswith("violations: ")]
-        if not lines:
+        first = next((line for line in said.splitlines() if line.startswith("seed ")), "")
+        if not first:
             raise ValueError(f"the simulation did not run: {said[-1500:]}")
-        return {killer: lines[0][:300]}
+        return {killer: first[:300]}
 
     def _run(self, *argv: str, within_s: float) -> tuple[int, str]:
         """Run a module; its exit code, and what it said. Raises ValueError when it takes too long."""

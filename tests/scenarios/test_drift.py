@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from rollout.core.actions import Action
-from rollout.core.model import Kind, Phase, RegionPhase
+from rollout.core.model import Kind, ObligationState, Phase, RegionPhase
 from tests.scenarios.world import DANA, ONE, QUICK, World
 
 MakeWorld = Callable[[dict[str, object]], World]
@@ -255,6 +255,52 @@ async def test_the_release_that_comes_again_after_a_rollback_wakes_people(make_w
     by_hand(world, "R3", *["1.1.0"] * 4)
     await world.run(MENDED_IN)
     assert [page for page in world.pages() if "R3 runs 4 × 1.1.0, and 1.0.0 alone was read back" in page]
+
+
+async def given_rolled_back(world: World) -> str:
+    """A rollout that was taken back, and whose recovery has ended; its id."""
+    rollout_id = await world.given_baking("1.1.0")
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    await world.run(8)
+    assert {o.state for o in (await world.case(rollout_id)).obligations} == {ObligationState.MET}
+    return rollout_id
+
+
+async def test_a_deploy_that_lands_after_the_recovery_has_ended_wakes_people(make_world: MakeWorld) -> None:
+    world = make_world({**ONE, "watch": "60s"})
+    rollout_id = await given_rolled_back(world)
+    await world.run(30)
+    by_hand(world, "R3", *["1.1.0"] * 4)
+    await world.run(MENDED_IN)
+    (page,) = world.pages()
+    assert "R3 runs 4 × 1.1.0, and 1.0.0 alone was read back there. Nothing is ordered after the end" in page
+    assert (await world.rollout(rollout_id)).phase is Phase.ROLLED_BACK
+
+
+@pytest.mark.parametrize(("watch", "lasts"), [("60s", 60), ("1s", 20)])
+async def test_a_region_that_was_restored_is_compared_as_long_as_a_watch_or_a_deploy_lasts(
+    make_world: MakeWorld, watch: str, lasts: int
+) -> None:
+    world = make_world({**ONE, "watch": watch})
+    rollout_id = await given_rolled_back(world)
+    restored_at = (await world.rollout(rollout_id)).region("R3").restored_at
+    assert restored_at is not None
+    while (await world.rollout(rollout_id)).next_due_at is not None:
+        await world.tick()
+    assert lasts - 1 <= (world.clock.now() - restored_at).total_seconds() <= lasts + 2
+    by_hand(world, "R3", *["1.1.0"] * 4)
+    await world.run(MENDED_IN)
+    assert world.pages() == []
+
+
+async def test_what_a_fix_runs_after_a_rollback_is_no_drift(make_world: MakeWorld) -> None:
+    world = make_world({**ONE, "watch": "200s"})
+    rollout_id = await given_rolled_back(world)
+    fix = await world.start("1.2.0")
+    await world.until(fix, Phase.SUCCEEDED)
+    await world.run(20)
+    assert "drifted" not in await triggers(world, rollout_id, None)
 
 
 async def test_what_a_newer_release_runs_is_no_drift_of_the_one_before(make_world: MakeWorld) -> None:

@@ -7,6 +7,7 @@ import pytest
 from rollout.core.errors import Fenced
 from rollout.core.model import Kind, KnownGood, Phase, RegionPhase
 from rollout.core.model import Release as Version
+from rollout.emergency.restoring import ABOVE
 from rollout.ports import Emergency, Fence, Replica
 from tests.scenarios.world import ADMIN, DANA, World
 
@@ -31,7 +32,7 @@ async def ordered(world: World, version: str, *, region: str = "R3", state: str 
     )
     target = world.plugins.fake_deployer(region)
     target.install("mail", version)
-    generation = target._services["mail"].generation = pair.generation + 1
+    generation = target._services["mail"].generation = pair.generation + ABOVE
     world.clock.advance(1)
     now = world.clock.now()
     return Emergency(
@@ -107,6 +108,17 @@ async def test_a_person_then_takes_the_release_back_everywhere(world: World) -> 
     assert view.outcome == "aborted"
     (pair, *_) = [one for one in await world.store.service_regions("mail") if one.region == "R3"]
     assert pair.generation > emergency.generation
+
+
+async def test_harm_in_another_region_meanwhile_takes_the_release_back_everywhere(world: World) -> None:
+    rollout_id = await world.given_baking("1.1.0", "R1")
+    await back(world, await ordered(world, "1.0.0"))
+    await world.run(15)
+    assert (await world.rollout(rollout_id)).phase is Phase.HELD
+    world.given_harm("R1", "1.1.0")
+    view = await world.until(rollout_id, Phase.ROLLED_BACK)
+    assert view.outcome == "rolled_back"
+    assert await world.running("R1") == {"1.0.0": 4}
 
 
 async def test_a_way_back_that_was_under_way_ends_where_the_emergency_put_the_region(world: World) -> None:

@@ -13,6 +13,7 @@ from rollout.core.invariants import Broken, refusal
 from rollout.core.model import ActionState, Kind, KnownGood, Phase, RegionPhase, Rollout
 from rollout.core.plan import Plan
 from rollout.core.signals import Judgement, VerdictKind
+from rollout.reconciling import effects
 from tests.scenarios.world import DANA, ONE, World
 
 MakeWorld = Callable[[dict[str, object]], World]
@@ -252,4 +253,58 @@ async def test_a_false_alarm_does_not_stop_a_rollback(
     monkeypatch.setattr(refusal, "_CHECKS", (lambda _: iter([alarm]),))
     await world.commands.rollback(rollout_id, DANA, "users complain")
     await world.until(rollout_id, Phase.ROLLED_BACK)
+    assert await world.running("R3") == {"1.0.0": 4}
+
+
+# ------------------------------------------------------------------ an assertion that fails itself
+
+
+def _fails(*_: Any) -> Any:
+    raise ZeroDivisionError("a fault of the assertion")
+
+
+async def test_an_assertion_that_fails_itself_holds_what_goes_forward_pages_and_is_counted(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, counted = make_world(ONE), list[int]()
+    await world.given_known_good(history_s=3)
+    monkeypatch.setattr(world.reconciler._onlooker, "undecided", lambda: counted.append(1))
+    monkeypatch.setattr(refusal, "_CHECKS", (*refusal._CHECKS, _fails))
+    rollout_id = await world.start("1.1.0")
+    view = await world.until(rollout_id, Phase.HELD, within=80)
+    text = "the assertion _fails failed itself (ZeroDivisionError: a fault of the assertion)"
+    assert text in view.reason.text
+    assert view.reason.code == "invariant.unproven"
+    assert any(text in page and "report it" in page for page in world.pages())
+    assert counted
+    assert world.effects("R3", "deploy") == []
+
+
+async def test_an_assertion_that_fails_itself_delays_no_way_back(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(ONE)
+    rollout_id = await world.given_baking("1.1.0")
+    monkeypatch.setattr(refusal, "_CHECKS", (_fails, *refusal._CHECKS))
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    await world.until(rollout_id, Phase.ROLLED_BACK, within=10)
+    assert await world.running("R3") == {"1.0.0": 4}
+    assert any("That part was left out, and the rest goes on." in page for page in world.pages())
+
+
+async def test_where_nobody_can_say_whether_an_action_may_begin_only_what_goes_back_does(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world({**ONE, "stages": [{"regions": ["R3"]}, {"regions": ["R1"]}]})
+    rollout_id, counted = await world.given_baking("1.1.0"), list[int]()
+    monkeypatch.setattr(effects, "may_begin", _fails)
+    monkeypatch.setattr(world.reconciler._effects._onlooker, "undecided", lambda: counted.append(1))
+    await world.until_region(rollout_id, "R1", RegionPhase.DEPLOYING)
+    await world.run(10)
+    assert world.effects("R1", "deploy") == []
+    view = await world.view(rollout_id)
+    assert "ZeroDivisionError" in str(view)
+    assert counted
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    await world.until(rollout_id, Phase.ROLLED_BACK, within=10)
     assert await world.running("R3") == {"1.0.0": 4}

@@ -1,10 +1,11 @@
 """What is owed afterwards: the watch over a release, and the recovery after a rollback."""
 
 from collections.abc import Callable
+from typing import cast
 
 from rollout.core.errors import Conflict, PermanentError, TransientError
 from rollout.core.model import Kind, ObligationKind, ObligationState, Phase, RegionPhase
-from tests.scenarios.world import DANA, HEALTHY, NAMES, ONE, QUICK, World
+from tests.scenarios.world import DANA, HEALTHY, NAMES, ONE, POLICY, QUICK, World
 
 MakeWorld = Callable[[dict[str, object]], World]
 RELEASED = {"1.1.0": 4}
@@ -122,6 +123,44 @@ async def test_a_watch_that_sees_nothing_is_paged_long_before_it_ends(make_world
     blind = [page for page in world.pages() if "in R3 has seen nothing for 21 s" in page]
     assert len(blind) == 2
     assert await owed(world, rollout_id, ObligationKind.WATCH) == {"R3": ObligationState.OPEN}
+
+
+async def test_an_overdue_watch_is_looked_at_as_often_as_it_is_judged(make_world: MakeWorld) -> None:
+    often = {**cast(dict[str, object], POLICY["judging"]), "interval": "10s", "max_age": "30s"}
+    late = {**cast(dict[str, object], POLICY["deadlines"]), "blind": "300s"}
+    world = make_world({**ONE, "judging": often, "deadlines": late, "guards": {"silence": "10m"}})
+    rollout_id = await world.given_succeeded()
+    world.plugins.fake_deployer("R3")._arrange("mail", ["1.1.0"] * 3)  # its baseline is gone
+    await world.run(60)
+    assert await owed(world, rollout_id, ObligationKind.WATCH) == {"R3": ObligationState.OVERDUE}
+    before = (await world.rollout(rollout_id)).version
+    await world.run(100)
+    assert (await world.rollout(rollout_id)).version - before == 10
+    await world.run(200)
+    assert await owed(world, rollout_id, ObligationKind.WATCH) == {"R3": ObligationState.UNPROVEN}
+    assert (await world.rollout(rollout_id)).next_due_at is None
+
+
+async def test_a_holdback_is_read_back_again_where_a_reading_failed(make_world: MakeWorld) -> None:
+    world = make_world(ONE)
+    rollout_id = await world.given_succeeded()
+    world.plugins.fake_deployer("R3").fail_next(Kind.VERIFY, PermanentError("not now"))
+    await world.run(50)
+    region = (await world.rollout(rollout_id)).region("R3")
+    assert (region.running, region.weight) == (RELEASED, 100)
+    assert not world.pages()
+
+
+async def test_a_holdback_that_was_ordered_and_never_shows_is_paged_once_its_time_is_over(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(ONE)
+    await world.given_succeeded()
+    world.plugins.fake_deployer("R3")._wanted = lambda _: ["1.1.0"] * 3 + ["1.0.0"]  # type: ignore[method-assign]
+    await world.run(90)
+    (page,) = world.pages()
+    assert "R3 could not be brought from 75 % to 100 % of 1.1.0 after its watch: it was not read" in page
+    assert "in 20 s: it runs 1 × 1.0.0, 3 × 1.1.0. The rest stays on 1.0.0" in page
 
 
 async def test_a_holdback_that_cannot_be_released_is_paged(make_world: MakeWorld) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from rollout.core.errors import Fenced
+from rollout import reconciler as shell
+from rollout.core.errors import Fenced, StoreError
 from rollout.core.model import Kind, Phase, RegionPhase, Service
 from rollout.ports import Replica
 from rollout.reconciler import Reconciler
-from tests.scenarios.world import ONE, World, new_store
+from tests.scenarios.world import DANA, ONE, World, new_store
 
 ANN, BOB = (Replica(id=name, incarnation=f"{name}-1", lease_s=15.0) for name in ("ann", "bob"))
 
@@ -148,3 +149,79 @@ async def test_two_replicas_share_the_services_and_each_sample_is_counted_once(
     ends = [(sample.time, sample.signal) for _, sample in found]
     assert len(ends) == len(set(ends)) > 10
     assert max(end for end, _ in ends) >= world.clock.now() - timedelta(seconds=3)
+
+
+# ------------------------------------------------------------------ what is only in memory
+
+
+def _remembered(replica: Reconciler) -> dict[str, int]:
+    """How much of services and rollouts a replica has in memory alone."""
+    return {
+        "troubled": len(replica._troubled),
+        "wanted": len(replica._observation._wanted),
+        "histories": len(replica._histories._tasks) + len(replica._histories._failed),
+        "unstored": len(replica._effects._unstored),
+    }
+
+
+async def _full(*_: Any, **__: Any) -> Any:
+    raise StoreError("The disk is full.")
+
+
+def _undecided(*_: Any) -> Any:
+    raise ZeroDivisionError("a fault that nobody foresaw")
+
+
+async def test_a_replica_that_lost_a_service_remembers_nothing_of_it(
+    world: World, bob: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.given_known_good()
+    rollout_id = await world.start("1.1.0")
+    with monkeypatch.context() as broken:
+        broken.setattr(world.store, "history", _full)
+        await world.until_region(rollout_id, "R3", RegionPhase.BAKING)
+        broken.setattr(world.store, "save_action", _full)
+        await world.commands.rollback(rollout_id, DANA, "not today")
+        await world.tick()
+        broken.setattr(shell, "decide", _undecided)
+        await world.run(2)
+        assert all(_remembered(world.reconciler).values()), _remembered(world.reconciler)
+    world.clock.advance(20)
+    await _look(bob)
+    await _look(world.reconciler)
+    assert not world.reconciler.held
+    assert not any(_remembered(world.reconciler).values()), _remembered(world.reconciler)
+
+
+async def test_a_replica_remembers_nothing_of_a_rollout_that_has_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.given_known_good()
+    rollout_id = await world.start("1.1.0")
+    with monkeypatch.context() as broken:
+        broken.setattr(world.store, "history", _full)
+        await world.until_region(rollout_id, "R3", RegionPhase.BAKING)
+        while world.reconciler._histories._tasks or not world.reconciler._histories._failed:
+            await world.tick()
+        await world.commands.rollback(rollout_id, DANA, "not today")
+        await world.until(rollout_id, Phase.ROLLED_BACK)
+    await world.run(70)
+    assert not any(_remembered(world.reconciler).values()), _remembered(world.reconciler)
+
+
+async def test_a_trouble_that_another_replica_has_taken_is_forgotten_beside_other_services(
+    world: World, bob: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    await world.store.put_service(Service(name="other", policy="standard"))
+    with monkeypatch.context() as broken:
+        broken.setattr(shell, "decide", _undecided)
+        await world.run(4)
+        assert set(world.reconciler._troubled) == {rollout_id}
+    for _ in range(4):  # of two services, a replica gives the first one to another that has none
+        await _look(bob)
+        await _look(world.reconciler)
+        assert "other" in world.reconciler.held
+        world.clock.advance(4)
+    assert set(world.reconciler.held) == {"other"}
+    assert not world.reconciler._troubled

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from tests.simulation import trace
+from tests.simulation.given import scratch
 from tests.simulation.knobs import draw
 from tests.simulation.run import Result, run
 
@@ -22,8 +23,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Play what was asked for. 1: something was violated."""
     asked = _parser().parse_args(arguments)
     seeds = range(*asked.seeds)
-    if asked.trace:
-        return _traced(seeds)
+    with scratch():
+        return _traced(seeds) if asked.trace else _played(seeds, asked)
+
+
+def _played(seeds: Iterable[int], asked: argparse.Namespace) -> int:
     total = _Total(jobs=asked.jobs)
     for result in _results(seeds, asked.jobs):
         total.take(result)

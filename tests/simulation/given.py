@@ -4,9 +4,11 @@ The database is made once in each process by the product itself, and copied for 
 """
 
 import atexit
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
@@ -21,7 +23,10 @@ from rollout.store.database import Database
 from rollout.store.engine import open_database
 from tests.scenarios.world import ADMIN, NAMES, POLICY, START, World, configuration, new_store
 from tests.simulation.loop import VirtualLoop
+from tests.simulation.store import Broken
 
+_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+_SCRATCH = "SIMULATION_SCRATCH"
 EPOCH = START + timedelta(seconds=60)  # true time when a run begins
 GOOD_BEFORE = "1.0.0"
 SERVICES = ("mail", "push")
@@ -83,10 +88,17 @@ def _secret(plugin: Plugin) -> Plugin:
     return replace(plugin, options={"token": SECRET})
 
 
+@contextmanager
+def scratch() -> Iterator[None]:
+    """A place for the databases of this process and those that it starts; it is gone with the first."""
+    with tempfile.TemporaryDirectory(prefix="simulation-", dir=_MEMORY) as directory:
+        os.environ[_SCRATCH] = directory
+        yield
+
+
 @cache
 def _scratch() -> Path:
-    memory = Path("/dev/shm")
-    directory = tempfile.mkdtemp(prefix="simulation-", dir=memory if memory.is_dir() else None)
+    directory = tempfile.mkdtemp(prefix="simulation-", dir=os.environ.get(_SCRATCH, _MEMORY))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return Path(directory)
 
@@ -120,18 +132,28 @@ async def _prepare(directory: Path, services: tuple[str, ...]) -> None:
     store.close()
 
 
-def database(services: int) -> Database:
-    """A copy of the prepared database, for one run."""
+def database(services: int, *, breaks: bool) -> tuple[Database, Broken]:
+    """A copy of the prepared database, for one run, and what makes it fail if it ever `breaks`."""
     path = _scratch() / "run.db"
     for stale in _scratch().glob("run.db*"):
         stale.unlink()
     shutil.copyfile(template(services), path)
+    opened, broken = _opened(path, breaks)
+    opened.write.pool = opened.read.pool  # one connection: transactions of a run never overlap
+    return opened, broken
+
+
+@cache
+def _opened(path: Path, breaks: bool) -> tuple[Database, Broken]:
+    """Opened once, so that each statement is compiled once; a run that closes it leaves no connection."""
     opened = open_database(f"sqlite:///{path}")
     for engine in (opened.read, opened.write):
         event.listen(engine, "connect", _hurry)
-    return opened
+    return opened, Broken(opened, ever=breaks)
 
 
 def _hurry(connection: Any, _record: Any) -> None:
-    """A power cut is not what a simulation is about."""
+    """A power cut is not what a simulation is about, nor another process."""
     connection.execute("PRAGMA synchronous=OFF")
+    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    connection.execute("PRAGMA journal_mode=MEMORY")

@@ -3,8 +3,9 @@
 What must not live here: judging it (checkers.py).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from heapq import merge
 from typing import Any
 
 from rollout.core.actions import Action, ActionRecord
@@ -208,18 +209,26 @@ class Setting:
 class History:
     """Grows while a run goes on."""
 
-    def __init__(self, setting: Setting, happened: Sequence[Happened] = (), end: End | None = None) -> None:
-        self.setting, self.happened, self.end = setting, list(happened), end
+    def __init__(self, setting: Setting, end: End | None = None) -> None:
+        self.setting, self.end = setting, end
+        self.happened: list[Happened] = []
+        self._by_kind: dict[type, list[Happened]] = {}
 
     def note(self, at: float, what: Any) -> None:
         """Something has happened."""
-        self.happened.append(Happened(n=len(self.happened), at=at, what=what))
+        happened = Happened(n=len(self.happened), at=at, what=what)
+        self.happened.append(happened)
+        self._by_kind.setdefault(type(what), []).append(happened)
 
     def of(self, *kinds: type) -> Iterator[tuple[Happened, Any]]:
         """Everything of some kinds, in order."""
-        for happened in self.happened:
-            if isinstance(happened.what, kinds):
-                yield happened, happened.what
+        found = [self._by_kind.get(kind, ()) for kind in kinds]
+        for happened in found[0] if len(found) == 1 else merge(*found, key=lambda one: one.n):
+            yield happened, happened.what
+
+    def count(self, *kinds: type) -> int:
+        """How many there are of some kinds."""
+        return sum(len(self._by_kind.get(kind, ())) for kind in kinds)
 
     def calm_at(self) -> float:
         """When the faults stopped."""

@@ -24,7 +24,7 @@ from tests.simulation.machine import Machine, Node
 from tests.simulation.network import Line, Wires
 from tests.simulation.people import People
 from tests.simulation.source import FIRST, Source, Truth
-from tests.simulation.store import Broken, NotingStore
+from tests.simulation.store import NotingStore
 from tests.simulation.target import Target
 
 SECOND = "1.2.0"
@@ -32,6 +32,7 @@ STAYS_S = 6.0  # that the end is looked at
 REST_S, LOOK_S, STILL_S = 330.0, 3.0, 24.0  # to come to rest in; between looks; how long nothing moves
 _RESTS = (Phase.HELD, Phase.AWAITING_APPROVAL, Phase.ROLLBACK_FAILED, Phase.QUEUED)
 _OPEN = ActionState.PENDING
+_WRITES = (history.Added, history.Asked, history.Committed, history.Saved)  # what a case is made of
 
 
 class TrueClock:
@@ -53,12 +54,14 @@ class Play:
         self.clock = TrueClock(loop)
         self._chances: dict[str, Random] = {}
         self.services = SERVICES[: knobs.services]
-        self.database = database(knobs.services)
+        breaks = bool(knobs.disk.statement or knobs.disk.commit)
+        self.database, self._broken = database(knobs.services, breaks=breaks)
         self.database.clock = self.clock.now
-        self._broken = Broken(self.database, ever=bool(knobs.disk.statement or knobs.disk.commit))
         self._own = SqlStore(self.database, run=inline)
         self.calm = False
         self._told: set[str] = set()
+        self._seen: list[Case] = []
+        self._seen_written = 0
         self._passed: dict[str, int] = {}
         self._world_tasks: set[asyncio.Task[Any]] = set()
         self.truth = Truth(knobs, loop.time, self.chance("truth"))
@@ -224,7 +227,12 @@ class Play:
         return False
 
     async def _cases(self) -> list[Case]:
-        return [await self._own.case(rollout_id) for rollout_id in self.rollouts()]
+        """Every rollout as it is stored; read again when something was written."""
+        written = self.history.count(*_WRITES)
+        if written != self._seen_written:
+            self._seen_written = written
+            self._seen = [await self._own.case(rollout_id) for rollout_id in self.rollouts()]
+        return self._seen
 
     async def _end(self, *, rested: bool) -> End:
         cases = await self._cases()

@@ -25,6 +25,7 @@ from tests.simulation.knobs import Knobs, draw
 from tests.simulation.loop import CURRENT, Stuck, VirtualLoop
 from tests.simulation.play import Play
 
+REFUSED = "promise would be broken"  # the product stops itself; it decided wrongly all the same
 HISTORY_DAYS = 0.01  # there is a minute of it, and looking for weeks takes most of the time
 
 
@@ -121,7 +122,7 @@ class _Ear:
         if self.play is not None:
             process = CURRENT.get()
             error = line.get("exc_info")
-            level = "unforeseen" if error else method
+            level = "unforeseen" if error or line.get("event") == REFUSED else method
             text = f"{line.get('event')}{_error(error)} {line.get('error', '')}".strip()
             by = process.name if process else "world"
             self.play.note(history.Logged(by=by, level=level, text=self.play.without_path(text)))

@@ -51,6 +51,7 @@ class Broken:
         if not ever:
             return  # a listener takes time at every statement
         for engine in (database.read, database.write):
+            event.listen(engine, "begin", self._on_statement)
             event.listen(engine, "before_cursor_execute", self._on_statement)
             event.listen(engine, "commit", self._on_commit)
 

@@ -21,6 +21,7 @@ from rollout.store.engine import open_database
 from rollout.store.migrations import upgrade, versions
 from rollout.store.postgres import MARK
 from rollout.store.postgres_url import read_url
+from rollout.store.postgres_wire import Server as Found
 from rollout.store.tables import metadata
 from tests.store import postgres_lab
 from tests.store.builders import T0, intent, plan, rollout, transition
@@ -400,7 +401,8 @@ async def test_a_commit_that_no_server_can_tell_of_is_never_guessed(
 
     def commit(conn: Any) -> None:
         _end_backend(postgres, conn.driver_connection)
-        monkeypatch.setattr("rollout.store.postgres._timeline", lambda _conn: "00000009")
+        other = Found("15", "00000009", "another life")
+        monkeypatch.setattr("rollout.store.postgres._server", lambda _conn: other)
         real(conn)
 
     real = dialect.do_commit

@@ -43,22 +43,32 @@ def decide(rollout: Rollout, plan: Plan, evidence: Facts, now: datetime) -> Deci
 def _act_on_harm(draft: Draft) -> None:
     """Harm sends every touched region back, from every phase that is not going back already."""
     found = draft.facts.judgement
-    if not found.culprits or Trigger.HARM not in PHASES[draft.phase] or not draft.rollout.touched:
+    culprits = tuple(culprit for culprit in found.culprits if not _gone(draft, culprit.region))
+    if not culprits or Trigger.HARM not in PHASES[draft.phase] or not draft.rollout.touched:
         return
     if draft.phase is Phase.SUCCEEDED and not watching(draft):
         return
-    reason = say.harm(draft.plan, found.culprits, found.log_e, found.threshold)
-    remark = ranking(draft.rollout, found.culprits, draft.facts.overlapping)
+    reason = say.harm(draft.plan, culprits, found.log_e, found.threshold)
+    remark = ranking(draft.rollout, culprits, draft.facts.overlapping)
     if draft.plan.observes:
         observing.note_harm(draft, reason, remark)
         return
     back.roll_back(draft, Trigger.HARM, reason, since=reason.since, remark=remark)
 
 
+def _gone(draft: Draft, name: str) -> bool:
+    """Whether somebody took the release out of a region: its silence there is no harm."""
+    drift = draft.rollout.region(name).drift
+    return drift is not None and drift.told and draft.rollout.release.version not in drift.running
+
+
 def _held(draft: Draft) -> None:
     intents.expire_hold(draft)
-    still = draft.rollout.hold is not None and draft.rollout.hold.still
-    if draft.phase is Phase.HELD and draft.rollout.touched and not still:
+    if draft.phase is not Phase.HELD or not draft.rollout.touched:
+        return
+    if draft.rollout.hold is not None and draft.rollout.hold.still:
+        draft.wake_in(draft.plan.judging.interval)  # the other regions are judged all the same
+    else:
         forward.settle_deploys(draft)
 
 

@@ -8,6 +8,7 @@ from rollout.core import reason as say
 from rollout.core.actions import Action, ActionRecord
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.owed import owe_recovery, taken_over_by
+from rollout.core.decide.readback import ordered_outside, outranked, verified, verify_again_in
 from rollout.core.machine import RegionTrigger, Trigger
 from rollout.core.model import (
     CONTROLLER,
@@ -95,13 +96,16 @@ def restore(
         if record.open and record.action.region == region.region:
             draft.drop(record)
     draft.claim.add(region.region)
-    generation = draft.raise_generation(region.region)
     goes = f"{region.region} goes back to {target.release.version}, as every touched region does at once."
     again = region.phase in (*_BACK, RegionPhase.RESTORED)
     why = reason if again else say.plain("restore", goes, region=region.region)
     draft.move_region(region.region, trigger, why, back_to=target, judge_from=None, drift=None, reads_as={})
     if target != region.back_to:  # another target has the whole deadline for itself
         draft.set_region(region.region, since=draft.now)
+    if outranked(draft, region):  # somebody else has ordered there: what that brought is read, and not fought
+        draft.verify(draft.rollout.region(region.region))
+        return
+    generation = draft.raise_generation(region.region)
     collect_s = draft.plan.deadlines.collect
     order = Action(
         kind=Kind.COLLECT,
@@ -173,20 +177,6 @@ def reads_back(running: Mapping[str, int], version: str, from_version: str | Non
     if weight >= 100:
         return share == total
     return abs(share - weight / 100 * total) <= 1 and share < total
-
-
-def verify_again_in(draft: Draft, region: RegionRollout) -> float:
-    """Seconds before the next reading: doubling from half a second, 15 at most."""
-    return min(15.0, 0.5 * 2.0 ** min(_verified(draft, region), 6))
-
-
-def _verified(draft: Draft, region: RegionRollout) -> int:
-    return sum(
-        record.action.kind is Kind.VERIFY
-        and record.action.region == region.region
-        and record.action.generation == region.generation
-        for record in draft.all_actions
-    )
 
 
 def still_ours(draft: Draft) -> tuple[RegionRollout, ...]:
@@ -332,6 +322,10 @@ def _read_back(draft: Draft, region: RegionRollout, record: ActionRecord) -> Non
         if found is not None:
             draft.verify(region, verify_again_in(draft, region))
             return
+        why = ordered_outside(draft, region.region, record)
+        if why:
+            _left_alone(draft, region, running, why)
+            return
     if _check_deadline(draft, region, record):
         region = draft.rollout.region(region.region)
     shown = say.running(running)
@@ -341,10 +335,26 @@ def _read_back(draft: Draft, region: RegionRollout, record: ActionRecord) -> Non
     target = way_back(draft, region)
     if region.phase is RegionPhase.RESTORE_FAILED and target not in (None, region.back_to):
         restore(draft, region, again)  # somebody has adopted another release meanwhile
-    elif _verified(draft, region) >= RESTORE_AGAIN_AFTER and region.phase is RegionPhase.RESTORING:
+    elif verified(draft, region) >= RESTORE_AGAIN_AFTER and region.phase is RegionPhase.RESTORING:
         restore(draft, region, again)
     else:
         draft.verify(region, verify_again_in(draft, region))
+
+
+def _left_alone(draft: Draft, region: RegionRollout, running: Mapping[str, int], why: str) -> None:
+    """Somebody else ordered there: it is read on and not fought, and people are told once."""
+    name = region.region
+    text = (
+        f"{name} runs {say.running(running)}, and {why} It is left alone, and read on. Ask to roll back "
+        "again, which orders above that; or adopt what runs."
+    )
+    reason = say.plain("rollback.outside", text, region=name)
+    if region.phase is RegionPhase.RESTORING:
+        draft.move_region(name, RegionTrigger.RESTORE_FAILED, reason, trouble=text)
+    elif region.outside != draft.rollout.region(name).outside:
+        draft.set_region(name, trouble=text)
+        draft.notify(text, urgent=True)
+    draft.verify(draft.rollout.region(name), READ_ON_S)
 
 
 def _may_still_change(draft: Draft, region: RegionRollout, read: ActionRecord) -> bool:

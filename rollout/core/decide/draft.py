@@ -76,6 +76,11 @@ class Draft:
                 return record
         return None
 
+    def generation(self, region: str) -> int:
+        """The newest fence of a region: of all that this database knows, and of this draft."""
+        known = (self.facts.generations.get(region, 0), self.rollout.region(region).generation)
+        return max(*known, self.generations.get(region, 0))
+
     @property
     def obligations(self) -> tuple[Obligation, ...]:
         """All obligations as they stand in this draft."""
@@ -132,8 +137,7 @@ class Draft:
 
     def raise_generation(self, region: str) -> int:
         """A new fence for everything that is ordered in this region from now on."""
-        known = (self.facts.generations.get(region, 0), self.rollout.region(region).generation)
-        generation = max(*known, self.generations.get(region, 0)) + 1
+        generation = self.generation(region) + 1
         self.generations[region] = generation
         self.set_region(region, generation=generation)
         return generation

@@ -1,8 +1,8 @@
 """Drift: a region that was read back runs something else now: a late order arrived, or somebody was there.
 
 A reading shows it and a read-back confirms it. What belongs to this rollout is ordered again, a few times;
-what somebody else brought is left alone, and people are woken. What must not live here: following what was
-ordered again, which forward.py and back.py do as after any order.
+what somebody else brought or ordered is left alone, and people are woken. What must not live here: following
+what was ordered again, which forward.py and back.py do as after any order.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from rollout.core import reason as say
+from rollout.core.actions import ActionRecord
 from rollout.core.decide.back import READ_ON_S, reads_back, restore
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.owed import newer_under_way, replaced_by
+from rollout.core.decide.readback import ordered_outside
 from rollout.core.decide.waiting import hold
 from rollout.core.decision import Seen
 from rollout.core.machine import RegionTrigger, Remark, Trigger
@@ -57,6 +59,8 @@ def look(draft: Draft) -> None:
         ordered = _ordered(draft, draft.rollout.region(name))
         if ordered is not None:
             _compare(draft, name, ordered)
+            if draft.phase is Phase.ROLLED_BACK:  # nothing else may look at it any more
+                draft.wake_in(draft.plan.judging.interval)
 
 
 def drifting(draft: Draft) -> bool:
@@ -68,10 +72,33 @@ def order_again(draft: Draft, actor: str) -> None:
     """A person lets the rollout go on: what drifted and was left alone until then is ordered again."""
     for region in draft.rollout.touched:
         ordered = _ordered(draft, region)
-        if region.drift is not None and region.drift.told and ordered is not None:
+        if region.drift is None or not region.drift.told:
+            continue
+        if region.phase is RegionPhase.DEPLOYING:
+            draft.deploy(region.region, region.weight)
+        elif ordered is not None:
             text = f"{region.region}: {ordered} is ordered again, as {actor} let it go on."
             draft.set_region(region.region, mended=())
             _mend(draft, draft.rollout.region(region.region), _reason("drift.resumed", region, text))
+
+
+def leave_alone(draft: Draft, region: RegionRollout, read: ActionRecord, why: str) -> None:
+    """Somebody else has ordered in a region that is being deployed: people are woken once, and decide."""
+    told = region.drift is not None and region.drift.told
+    if told and draft.phase is Phase.HELD:
+        return
+    at, running = read.ended_at or draft.now, read.result.running
+    draft.set_region(region.region, drift=Drift(since=at, at=at, running=running, told=True))
+    text = (
+        f"{region.region} runs {say.running(running)}, {region.weight} % of {draft.rollout.release.version} "
+        f"is ordered there, and {why} Then resume, which orders above that; or roll back."
+    )
+    reason = _reason("drift.outside", region, text)
+    if draft.phase is not Phase.HELD:
+        hold(draft, Trigger.DRIFTED, reason)
+        return
+    draft.remark(Remark.DRIFTED, reason)
+    draft.notify(f"{_release(draft)}: {text}", urgent=True)
 
 
 # ------------------------------------------------------------------ what should run
@@ -92,20 +119,37 @@ def _ordered(draft: Draft, region: RegionRollout) -> _Ordered | None:
 
 
 def _watched(draft: Draft, region: RegionRollout) -> bool:
-    return draft.phase is Phase.SUCCEEDED and _owed(draft, region, ObligationKind.WATCH)
+    owed = draft.phase is Phase.SUCCEEDED and _owed(draft, region, ObligationKind.WATCH)
+    return owed and not _taken_over(draft, region)
 
 
 def _recovering(draft: Draft, region: RegionRollout) -> bool:
-    return draft.phase is Phase.ROLLED_BACK and _owed(draft, region, ObligationKind.RECOVERY)
+    if draft.phase is not Phase.ROLLED_BACK or _taken_over(draft, region):
+        return False
+    return _owed(draft, region, ObligationKind.RECOVERY) or _may_still_arrive(draft, region)
+
+
+def _may_still_arrive(draft: Draft, region: RegionRollout) -> bool:
+    """Whether an order that its target once accepted is still reckoned with.
+
+    That is as long as a watch lasts and no less than a deploy may take, while it is known good there still.
+    """
+    lasts = max(draft.plan.watch_s, draft.plan.deadlines.deploy)
+    known = {good.release.version for good in draft.facts.known_good.get(region.region, ())}
+    if region.back_to is None or region.restored_at is None or region.back_to.release.version not in known:
+        return False
+    return (draft.now - region.restored_at).total_seconds() < lasts
 
 
 def _owed(draft: Draft, region: RegionRollout, kind: ObligationKind) -> bool:
-    """Whether something is owed in a region that no newer release, and nobody's word, has taken over."""
-    owed = any(o.kind is kind and o.region == region.region for o in draft.open_obligations())
+    return any(o.kind is kind and o.region == region.region for o in draft.open_obligations())
+
+
+def _taken_over(draft: Draft, region: RegionRollout) -> bool:
+    """Whether a newer release, or somebody's word, has taken a region over since."""
     adopted = next(iter(draft.facts.known_good.get(region.region, ())), None)
     later = region.restored_at and adopted and adopted.since > region.restored_at
-    taken = newer_under_way(draft, region) or (region.passed_at and replaced_by(draft, region)) or later
-    return owed and not taken
+    return bool(newer_under_way(draft, region) or (region.passed_at and replaced_by(draft, region)) or later)
 
 
 def _runs(running: Mapping[str, int], ordered: _Ordered) -> bool:
@@ -158,7 +202,7 @@ def _confirm(draft: Draft, region: RegionRollout, drift: Drift, ordered: _Ordere
     if asked is None or asked.state is not ActionState.SUCCEEDED:
         draft.set_region(region.region, drift=replace(drift, asked=""))
     elif _differs(asked.result.running, region, ordered):
-        _act(draft, region, ordered, asked.result.running)
+        _act(draft, region, ordered, asked)
     elif drift.denied + 1 < DENIALS:
         draft.set_region(region.region, drift=replace(drift, asked="", denied=drift.denied + 1))
     else:
@@ -168,12 +212,12 @@ def _confirm(draft: Draft, region: RegionRollout, drift: Drift, ordered: _Ordere
 # ------------------------------------------------------------------ what follows
 
 
-def _act(draft: Draft, region: RegionRollout, ordered: _Ordered, running: Mapping[str, int]) -> None:
-    since = draft.now - WITHIN
+def _act(draft: Draft, region: RegionRollout, ordered: _Ordered, asked: ActionRecord) -> None:
+    since, running = draft.now - WITHIN, asked.result.running
     draft.set_region(region.region, mended=tuple(at for at in region.mended if at > since))
     region = draft.rollout.region(region.region)
     found = f"{region.region} runs {say.running(running)}, and {ordered} was read back there"
-    why = _hands_off(draft, region, running)
+    why = ordered_outside(draft, region.region, asked) or _hands_off(draft, region, running)
     if draft.phase in _BACK:
         _bring_back(draft, region, found, why)
     elif draft.phase is Phase.HELD or draft.rollout.finished:

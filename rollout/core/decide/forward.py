@@ -6,12 +6,13 @@ from datetime import timedelta
 from rollout.core import reason as say
 from rollout.core.actions import ActionRecord
 from rollout.core.decide import approvals, gates, observing
-from rollout.core.decide.back import reads_back, roll_back, verify_again_in
+from rollout.core.decide.back import reads_back, roll_back
 from rollout.core.decide.draft import Draft
-from rollout.core.decide.drift import drifting
+from rollout.core.decide.drift import drifting, leave_alone
 from rollout.core.decide.owed import earn, owe_watches
 from rollout.core.decide.preflight import prove
 from rollout.core.decide.promote import not_ruled_out
+from rollout.core.decide.readback import ordered_outside, verify_again_in
 from rollout.core.decide.waiting import hold
 from rollout.core.machine import RegionTrigger, Trigger
 from rollout.core.model import (
@@ -179,7 +180,10 @@ def _deploy_read_back(draft: Draft, region: RegionRollout, record: ActionRecord)
     assert region.back_to is not None, "a region is touched only with a way back"
     good, version = region.back_to.release.version, draft.rollout.release.version
     shown = say.running(running)
-    if record.state is ActionState.SUCCEEDED and reads_back(running, version, good, region.weight):
+    why = ordered_outside(draft, region.region, record)
+    if why:
+        leave_alone(draft, region, record, why)
+    elif record.state is ActionState.SUCCEEDED and reads_back(running, version, good, region.weight):
         passed = region.passed_at is not None  # and had drifted: its bake is over
         draft.move_region(
             region.region,

@@ -8,6 +8,7 @@ from rollout.core.decide.back import roll_back, still_ours, try_again
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.drift import order_again
 from rollout.core.decide.promote import promote
+from rollout.core.decide.readback import outranked, overrule
 from rollout.core.decide.waiting import held_meanwhile
 from rollout.core.machine import PHASES, Remark, Trigger
 from rollout.core.model import (
@@ -40,7 +41,7 @@ def expire_hold(draft: Draft) -> None:
         draft.wake_at(hold.until)
         return
     lasted = say.span((draft.now - hold.since).total_seconds())
-    if hold.then == "resume":
+    if hold.then == "resume" and not any(outranked(draft, region) for region in draft.rollout.regions):
         _go_on(draft, hold.owner, f"The hold of {hold.owner} ended after {lasted}, as set: {hold.reason}")
         return
     text = (
@@ -111,6 +112,7 @@ def _go_on(draft: Draft, actor: str, text: str) -> None:
             draft.set_region(region.region, bake_started_at=draft.now)
         elif region.phase is RegionPhase.DEPLOYING:  # what did not begin while it was held has its time still
             draft.set_region(region.region, since=draft.now)
+    overrule(draft)
     order_again(draft, actor)
 
 
@@ -120,6 +122,7 @@ def _rollback(draft: Draft, intent: Intent) -> None:
         return
     if draft.plan.observes or not _allowed(draft, Trigger.ROLLBACK):
         return
+    overrule(draft)
     reason = say.plain("rollback.asked", _by(intent, "asked to roll back"))
     if draft.phase is Phase.ROLLBACK_FAILED:
         try_again(draft, reason, intent.actor)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from rollout.core import reason as say
 from rollout.core.actions import Action, ActionRecord
 from rollout.core.decide.draft import Draft
+from rollout.core.decide.readback import verify_again_in
 from rollout.core.model import (
     ActionState,
     Kind,
@@ -185,23 +186,43 @@ def _release_holdback(draft: Draft, name: str) -> None:
 
 
 def _follow_holdback(draft: Draft, region: RegionRollout) -> None:
-    """Read back the slice that followed; one that could not stays, and people are told."""
+    """Read back the slice that followed, until it is there or its time is over; then people are told."""
     order = draft.newest(region.region, Kind.DEPLOY, Kind.VERIFY)
-    if order is None or order.open:
+    if order is None or order.open or taken_over_by(draft, region):
         return
-    if order.action.kind is Kind.VERIFY:
-        if order.state is ActionState.SUCCEEDED and region.running_at != order.ended_at:
-            draft.set_region(region.region, running=order.result.running, running_at=order.ended_at)
-    elif order.state is ActionState.SUCCEEDED:
-        draft.verify(region)
-    else:
-        draft.set_region(region.region, weight=round(100 - draft.plan.holdback))
-        text = (
-            f"{region.region} could not be brought from {100 - draft.plan.holdback:g} % to 100 % of "
-            f"{draft.rollout.release.version} after its watch: {order.result.message} The rest stays on "
-            f"{order.action.from_version}; release again, or move it by hand."
-        )
-        draft.notify(text, urgent=True)
+    done = order.state is ActionState.SUCCEEDED
+    if order.action.kind is Kind.DEPLOY:
+        if done:
+            draft.verify(region)
+        else:
+            _stays_back(draft, region, order, order.result.message)
+        return
+    if done and region.running_at != order.ended_at:
+        draft.set_region(region.region, running=order.result.running, running_at=order.ended_at)
+    if done and set(order.result.running) == {draft.rollout.release.version}:
+        return
+    if _holdback_in_time(draft, region):
+        draft.verify(region, verify_again_in(draft, region))
+        return
+    found = f"it runs {say.running(order.result.running)}." if done else order.result.message
+    limit = say.span(draft.plan.deadlines.deploy)
+    _stays_back(draft, region, order, f"it was not read back in {limit}: {found}")
+
+
+def _holdback_in_time(draft: Draft, region: RegionRollout) -> bool:
+    """Whether the order for the whole region has its time still."""
+    order, limit = draft.newest(region.region, Kind.DEPLOY), draft.plan.deadlines.deploy
+    return order is not None and (draft.now - order.recorded_at).total_seconds() <= limit
+
+
+def _stays_back(draft: Draft, region: RegionRollout, order: ActionRecord, message: str) -> None:
+    draft.set_region(region.region, weight=round(100 - draft.plan.holdback))
+    text = (
+        f"{region.region} could not be brought from {100 - draft.plan.holdback:g} % to 100 % of "
+        f"{draft.rollout.release.version} after its watch: {message} The rest stays on "
+        f"{order.action.from_version}; release again, or move it by hand."
+    )
+    draft.notify(text, urgent=True)
 
 
 # ------------------------------------------------------------------ recovery

@@ -6,6 +6,7 @@ from dataclasses import replace
 from rollout.core import reason as say
 from rollout.core.actions import Action, ActionRecord
 from rollout.core.decide.draft import Draft
+from rollout.core.decide.readback import ordered_outside
 from rollout.core.decide.waiting import QUEUE_POLL_S, hold
 from rollout.core.machine import Trigger
 from rollout.core.model import ActionState, Kind, KnownGood, Reason, RegionRollout
@@ -111,6 +112,8 @@ def _proved(
         )
     elif reading.state is not ActionState.SUCCEEDED:
         text = f"{region.region} could not be read back: {reading.result.message} Mend it and resume."
+    elif why := ordered_outside(draft, region.region, reading):
+        text = f"{region.region} is not touched: {why} Then resume, which orders above that."
     else:
         text = _unfit(draft, region.region, version, running, good)
     if text:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rollout.core import reason as say
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.drift import order_again
+from rollout.core.decide.readback import overrule
 from rollout.core.decide.waiting import held_meanwhile
 from rollout.core.judge import tolerance
 from rollout.core.machine import PHASES, Remark, Trigger
@@ -46,6 +47,7 @@ def promote(draft: Draft, intent: Intent) -> None:
         _go_past(draft, name, intent)
     if resumed:
         _begin_anew(draft, names)
+        overrule(draft)
         order_again(draft, intent.actor)
 
 

@@ -15,12 +15,21 @@ BACK = (Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broken:
-    """A promise that a decision would break. `keys`, `goods`: the actions, and the regions, that would."""
+    """A promise that a decision would break. `keys`, `goods`: the actions, and the regions, that would.
+
+    `error` is set where the assertion itself failed, so that nobody knows; its number is then `unproven`.
+    """
 
     number: str
     text: str
     keys: tuple[str, ...] = ()
     goods: tuple[str, ...] = ()
+    error: Exception | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What is said of it, by its number."""
+        return self.text if self.error else f"{self.number} would be broken: {self.text}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

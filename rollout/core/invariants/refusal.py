@@ -1,7 +1,8 @@
 """What follows a broken promise: the decision is not taken, the rollout is held, and people are woken.
 
 A way back is never stopped by a false alarm: there, and after the end, only the part that would break it is
-left out, and the rest is committed.
+left out, and the rest is committed. An assertion that fails itself proves nothing: what goes forward is
+refused as if it were broken, and what goes back is done.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,7 +42,20 @@ def broken(
 
 
 def _all_broken(looked: Looked) -> tuple[Broken, ...]:
-    return tuple(found for check in _CHECKS for found in check(looked))
+    return tuple(found for check in _CHECKS for found in _asked(check, looked))
+
+
+def _asked(check: Callable[[Looked], Iterator[Broken]], looked: Looked) -> Iterator[Broken]:
+    try:
+        yield from check(looked)
+    except Exception as error:
+        yield Broken(
+            number="unproven",
+            text=f"the assertion {check.__name__} failed itself ({type(error).__name__}: {error})",
+            keys=looked.promotions(),
+            goods=tuple(good.region for good in looked.decision.known_good),
+            error=error,
+        )
 
 
 def kept(rollout: Rollout, plan: Plan, decision: Decision, facts: Facts, now: datetime) -> Kept:
@@ -114,7 +128,7 @@ def _page(looked: Looked, reason: Reason) -> tuple[ActionRecord, ...]:
 
 def _reason(found: tuple[Broken, ...], do: str) -> Reason:
     """`S4 would be broken: R1 is touched before R3 has passed. …`."""
-    shown = "; ".join(f"{each.number} would be broken: {each.text}" for each in found[:NAMED])
+    shown = "; ".join(each.sentence for each in found[:NAMED])
     more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
     numbers = "-".join(dict.fromkeys(each.number.lower() for each in found))
     return say.plain(f"invariant.{numbers}", f"{shown}{more}. {do}")
