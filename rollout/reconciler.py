@@ -5,7 +5,7 @@ whatever was recorded and not marked done is done again, with the same key, afte
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 
@@ -58,6 +58,7 @@ from rollout.telemetry.onlooker import NOBODY, Decided, Onlooker
 log = structlog.get_logger(__name__)
 
 BATCH = 100  # rollouts taken in one tick
+SAMPLES = 5000  # taken in at once
 BUSY_S = 5.0  # before a rollout whose decision did not fit is looked at again
 TROUBLE_S, TROUBLE_CAP_S = 1.0, 300.0  # before a rollout that could not be decided is tried again
 OVERLAPPING = 200  # rollouts that a rise may be blamed on, the newest
@@ -159,10 +160,11 @@ class Reconciler:
         due = await self._store.due(self._clock.now(), most, self._holding.owner)
         if len(due) < most:  # who is troubled and not among all that are due has ended, or is another's
             self._troubled = {one: trouble for one, trouble in self._troubled.items() if one in due}
-        observed = await self._store.observed() if due else ()
+        observed = _by_service(await self._store.observed()) if due else {}
         for rollout_id in due:
             await self._take_further(rollout_id, observed)
-            await self._hold()
+            if self._holding.is_due:
+                await self._hold()
         if due:
             self._newest(await self._store.newest_sequence())
         await self._effects.act()
@@ -223,7 +225,7 @@ class Reconciler:
 
     # ------------------------------------------------------------------ decide and record
 
-    async def _take_further(self, rollout_id: str, observed: tuple[Observed, ...]) -> None:
+    async def _take_further(self, rollout_id: str, observed: Mapping[str, Sequence[Observed]]) -> None:
         """Decide on one rollout; whatever goes wrong with it, the others and all effects go on."""
         trouble = self._troubled.get(rollout_id)
         if trouble is not None and self._clock.now() < trouble.until:
@@ -261,7 +263,7 @@ class Reconciler:
             key = f"{rollout_id}/trouble/{self._clock.now().isoformat()}"
             self._telling.tell(Notice(key=key, rollout_id=rollout_id, service="", text=text, urgent=True))
 
-    async def _decide(self, rollout_id: str, observed: tuple[Observed, ...]) -> None:
+    async def _decide(self, rollout_id: str, observed: Mapping[str, Sequence[Observed]]) -> None:
         case = await self._store.case(rollout_id)
         now = self._clock.now()
         active = await self._store.active(case.rollout.release.service)
@@ -269,7 +271,7 @@ class Reconciler:
         judged = _judged(case, others)
         read = {r.region: await self._evidence(case, r, others) for r in judged}
         evidence = {name: found for name, found in read.items() if found is not None}
-        ours = [o for o in observed if o.service == case.rollout.release.service and o.region in read]
+        ours = [one for one in observed.get(case.rollout.release.service, ()) if one.region in read]
         facts = await self._facts(case, others, evidence, ours, now)
         decision = self._kept(case, decide(case.rollout, case.plan, facts, now), facts, now)
         changed = {name: new for name, new in evidence.items() if new != case.evidence.get(name)}
@@ -323,9 +325,14 @@ class Reconciler:
         evidence = hold_off(without_peers(evidence, touched), region.judge_from or NEVER)
         places = (region.region, *evidence.peers)
         since = None if evidence.seen else evidence.started_at  # what came before it is its history
-        while fresh := await self._store.samples(service, places, after=evidence.seen, since=since):
-            evidence = update(case.plan, evidence, fresh)
-            evidence = replace(evidence, seen=fresh[-1][0])
+        more = True
+        while more:
+            fresh = await self._store.samples(
+                service, places, after=evidence.seen, since=since, limit=SAMPLES
+            )
+            if fresh:
+                evidence = replace(update(case.plan, evidence, fresh), seen=fresh[-1][0])
+            more = len(fresh) == SAMPLES
         return evidence
 
     async def _begin(self, case: Case, region: RegionRollout, touched: set[str]) -> RegionEvidence | None:
@@ -397,6 +404,13 @@ def _running(regions: Iterable[ServiceRegion]) -> dict[str, Seen]:
         for known in regions
         if known.running_at is not None and known.doubt is None
     }
+
+
+def _by_service(observed: Iterable[Observed]) -> Mapping[str, Sequence[Observed]]:
+    found: dict[str, list[Observed]] = {}
+    for one in observed:
+        found.setdefault(one.service, []).append(one)
+    return found
 
 
 def _touched(*rollouts: Rollout) -> set[str]:

@@ -56,12 +56,19 @@ class Holding:
         """What is held."""
         return self._claims.keys()
 
+    @property
+    def is_due(self) -> bool:
+        """Whether a fifth of the lease has passed, or there is none."""
+        if self._granted_at is None:
+            return True
+        return not 0 <= self._stopwatch() - self._granted_at < self._replica.lease_s / RENEW
+
     async def renew(self, busy: Collection[str] = ()) -> bool:
         """Ask for a longer lease when a fifth of it has passed, or something is free. True: new claims.
 
         Raises StoreError, and Fenced when another process has the identity of this replica.
         """
-        if not await self._is_time():
+        if not self.is_due and not await self._store.free():
             return False
         asked_at, first = self._stopwatch(), self._granted_at is None
         try:
@@ -134,9 +141,3 @@ class Holding:
                 lease_s=self._replica.lease_s,
             )
             self._over()
-
-    async def _is_time(self) -> bool:
-        if self._granted_at is None:
-            return True
-        within = 0 <= self._stopwatch() - self._granted_at < self._replica.lease_s / RENEW
-        return not within or await self._store.free()

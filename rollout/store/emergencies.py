@@ -15,6 +15,7 @@ from rollout.core.actions import ActionResult
 from rollout.core.model import (
     ActionState,
     Doubt,
+    Drift,
     Intent,
     IntentKind,
     Kind,
@@ -128,12 +129,20 @@ def _settle(conn: Connection, rollout: Rollout, emergency: Emergency, good: Know
     _drop_orders(conn, rollout.id, emergency, now)
     region = rollout.region(emergency.region)
     if region.touched and good.release.version != rollout.release.version:
-        region = replace(region, back_to=good)
+        region = replace(region, back_to=good, drift=_drift(emergency) or region.drift)
         if rollout.phase in _GOING_BACK:
             region = replace(region, generation=max(region.generation, emergency.generation))
         _save_region(conn, rollout, region)
     kind = IntentKind.NOTE if rollout.phase in _GOING_BACK else IntentKind.HOLD
     _ask(conn, rollout, emergency, kind, now)
+
+
+def _drift(emergency: Emergency) -> Drift | None:
+    """What it brought, as people know: the release is gone there, and its silence is no harm."""
+    if emergency.state != "done":
+        return None
+    at = emergency.ended_at or emergency.at
+    return Drift(since=emergency.at, at=at, running=emergency.running, told=True)
 
 
 def _save_region(conn: Connection, rollout: Rollout, region: RegionRollout) -> None:

@@ -110,6 +110,18 @@ async def test_a_person_then_takes_the_release_back_everywhere(world: World) -> 
     assert pair.generation > emergency.generation
 
 
+async def test_the_silence_of_what_it_took_away_is_no_harm_also_after_a_long_outage(world: World) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    emergency = await ordered(world, "1.0.0")
+    world.clock.advance(300)
+    await back(world, emergency)
+    await world.run(120)
+    assert (await world.rollout(rollout_id)).phase is Phase.HELD
+    await world.commands.resume(rollout_id, DANA, "mended")
+    await world.until(rollout_id, Phase.SUCCEEDED)
+    assert await world.running("R3") == {"1.1.0": 3, "1.0.0": 1}
+
+
 async def test_harm_in_another_region_meanwhile_takes_the_release_back_everywhere(world: World) -> None:
     rollout_id = await world.given_baking("1.1.0", "R1")
     await back(world, await ordered(world, "1.0.0"))

@@ -28,7 +28,7 @@ def decide(rollout: Rollout, plan: Plan, evidence: Facts, now: datetime) -> Deci
     """The next transition, actions and obligations of one rollout. Pure: the same input, the same value."""
     draft = Draft(rollout, plan, evidence, now)
     intents.take_in(draft)
-    _act_on_harm(draft)
+    _act_on_harm(draft, rollout)
     act_on_suspicion(draft)
     drift.look(draft)
     for _ in range(MOVES_AT_ONCE):
@@ -40,10 +40,10 @@ def decide(rollout: Rollout, plan: Plan, evidence: Facts, now: datetime) -> Deci
     return draft.finish()
 
 
-def _act_on_harm(draft: Draft) -> None:
+def _act_on_harm(draft: Draft, before: Rollout) -> None:
     """Harm sends every touched region back, from every phase that is not going back already."""
     found = draft.facts.judgement
-    culprits = tuple(culprit for culprit in found.culprits if not _gone(draft, culprit.region))
+    culprits = tuple(culprit for culprit in found.culprits if not _gone(before, culprit.region))
     if not culprits or Trigger.HARM not in PHASES[draft.phase] or not draft.rollout.touched:
         return
     if draft.phase is Phase.SUCCEEDED and not watching(draft):
@@ -56,10 +56,10 @@ def _act_on_harm(draft: Draft) -> None:
     back.roll_back(draft, Trigger.HARM, reason, since=reason.since, remark=remark)
 
 
-def _gone(draft: Draft, name: str) -> bool:
+def _gone(rollout: Rollout, name: str) -> bool:
     """Whether somebody took the release out of a region: its silence there is no harm."""
-    drift = draft.rollout.region(name).drift
-    return drift is not None and drift.told and draft.rollout.release.version not in drift.running
+    drift = rollout.region(name).drift
+    return drift is not None and drift.told and rollout.release.version not in drift.running
 
 
 def _held(draft: Draft) -> None:
