@@ -17,7 +17,7 @@ from rollout.core.model import Region, Service
 from rollout.highwater import HighWater
 from rollout.ports import Case, Deployer, Keep, Replica
 from rollout.reconciler import Reconciler
-from rollout.reconciling import history, observation
+from rollout.reconciling import observation
 from rollout.store import SqlStore
 from rollout.testing import FakeDeployer
 from tests.crash.grounds import Ground
@@ -150,7 +150,6 @@ class Loop:
 
 
 def leave_nothing_to_chance() -> None:
-    """The same ids in every life, no real time in it, and one day of history, whose statements are alike."""
+    """The same ids in every life, and no real time in it."""
     rollout.ids.secrets = SimpleNamespace(choice=random.Random(5).choice)  # type: ignore[assignment]
     observation.OBSERVE_WAIT_S = observation.COLLECT_TIMEOUT_S = 600.0
-    history.DAYS = 1

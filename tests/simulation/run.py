@@ -16,7 +16,6 @@ from typing import Any
 import structlog
 
 from rollout import ids
-from rollout.reconciling import history as reading
 from tests.simulation import history, trace
 from tests.simulation.checkers import Violation, check
 from tests.simulation.given import template
@@ -26,7 +25,6 @@ from tests.simulation.loop import CURRENT, Stuck, VirtualLoop
 from tests.simulation.play import Play
 
 REFUSED = "promise would be broken"  # the product stops itself; it decided wrongly all the same
-HISTORY_DAYS = 0.01  # there is a minute of it, and looking for weeks takes most of the time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,15 +98,13 @@ class _Seeded:
 def _no_chance(seed: int) -> Iterator[None]:
     """Ids and pauses are drawn from the seed, and what was before is put back."""
     changed: Any = ids  # what is not its own, and is put back
-    before, state, days = changed.secrets, random.getstate(), reading.DAYS
+    before, state = changed.secrets, random.getstate()
     changed.secrets = _Seeded(seed)
     random.seed(f"run/{seed}")
-    setattr(reading, "DAYS", HISTORY_DAYS)  # noqa: B010 - a constant of the product
     try:
         yield
     finally:
         changed.secrets = before
-        setattr(reading, "DAYS", days)  # noqa: B010
         random.setstate(state)
 
 
