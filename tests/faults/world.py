@@ -30,6 +30,10 @@ LEASE_S, TICK_S = 2, 0.2
 READ_S = 30.0  # within which the database knows what runs, after the last rollout ended
 ORDER_S = 1.0  # how long an answer of a region is waited for
 GOOD, BAD = "succeeded", "rolled_back"
+UNFINISHED = (  # of those that went back, late orders are looked for longer
+    "SELECT id, service, phase, next_due_at FROM rollouts WHERE (phase NOT IN ('succeeded', 'rolled_back') "
+    "OR id IN (SELECT rollout_id FROM obligations WHERE state = 'open'))"
+)
 SIGNALS: dict[str, Any] = {
     "errors": {
         "kind": "ratio",
@@ -184,8 +188,7 @@ class World:
 
     def is_over(self, rollout_id: str) -> bool:
         """Whether it has ended and owes nothing."""
-        (found,) = self.ask(f"SELECT phase, next_due_at FROM rollouts WHERE id = '{rollout_id}'")
-        return found[0] in (GOOD, BAD) and found[1] is None
+        return not self.ask(f"{UNFINISHED} AND id = '{rollout_id}'")
 
     def wait(self, rollout_id: str, phase: str, within_s: float = 60) -> None:
         def reached() -> bool:
@@ -221,11 +224,7 @@ class World:
 
     def unfinished(self) -> str:
         """A line for each rollout that is not over, or still owes something."""
-        rows = self.ask(
-            "SELECT id, service, phase, next_due_at FROM rollouts "
-            "WHERE phase NOT IN ('succeeded', 'rolled_back') OR next_due_at IS NOT NULL"
-        )
-        return "\n".join(map(str, rows))
+        return "\n".join(map(str, self.ask(UNFINISHED)))
 
     def conclude(self, figures: Figures) -> Figures:
         """The same check at the end of every case."""

@@ -141,7 +141,10 @@ async def test_a_failing_switch_is_logged_once_without_its_path_and_shown(
     assert [(line["event"], line["host"], line["error"]) for line in said] == [
         ("heartbeat url failed; calling on", "127.0.0.1", trouble)
     ]
-    assert len(switch.asked) == len(failed) == 2, "a redirect is not followed"
+    assert len(failed) == 2
+    assert len(switch.asked) == 2 or not answer, (
+        "no redirect is followed; who gives up may not be heard"
+    )
     shown = heartbeat_out(beacon)
     assert shown is not None
     assert shown.ok

@@ -177,7 +177,7 @@ async def patiently(order: Callable[[], object]) -> None:
     async with asyncio.timeout(80):
         while True:
             try:
-                reply = await until(order)
+                reply = await until(order, within_s=60)
             except TransientError:
                 await asyncio.sleep(0.1)
                 continue
