@@ -134,9 +134,11 @@ PAGES: dict[str, Page] = {
     ),
     "not-read": Page(
         409,
-        "Nothing was read back yet",
-        "The controller has not yet seen what runs in the region, so it cannot be called known good.",
-        "Wait for the first reading; `GET /v1/services/{name}/regions` shows `running_at` then.",
+        "It was not read back what runs",
+        "A region was not read back yet, does not answer, or was read back too long ago to say what runs "
+        "there now. Nothing was adopted, in no region.",
+        "Mend what `detail` says of each region, and adopt again once `GET /v1/services/{name}/regions` "
+        "shows a new `running_at`; or name the other regions alone.",
     ),
     "mixed": Page(
         409,
@@ -242,8 +244,9 @@ PAGES: dict[str, Page] = {
         503,
         "The database cannot be used",
         "The database is locked, full, damaged or not there. Nothing was changed.",
-        "Try again after `Retry-After` seconds; the log has the cause under `trace_id`. To go back without "
-        "the database, restore what is known good with your deploy tool.",
+        "Try again after `Retry-After` seconds; the log has the cause under `trace_id`. While the "
+        "database is gone, `rollout emergency restore SERVICE --region R` on a controller's machine brings a "
+        "region back.",
     ),
 }
 

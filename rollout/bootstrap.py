@@ -15,6 +15,7 @@ import httpx
 import structlog
 
 from rollout.access import Access
+from rollout.adopting import fresh
 from rollout.clock import SteadyClock, SystemClock, stopwatch
 from rollout.commands import Commands
 from rollout.config import ConfigurationFiles
@@ -200,7 +201,7 @@ async def _wired(settings: Settings) -> AsyncIterator[Controller]:
             clock=clock,
             files=files,
             access=Access(store, clock),
-            commands=Commands(store, clock, lambda: files.current, heartbeat.wake),
+            commands=Commands(store, clock, lambda: files.current, heartbeat.wake, fresh(settings.collect_s)),
             queries=Queries(
                 store, clock, lambda: files.current, lambda region: plugins.deployer(region).supports
             ),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from rollout.adopting import FRESH_S, adoptable
 from rollout.config import Configuration, refuse_unreadable
 from rollout.core import reason as say
 from rollout.core.errors import Conflict, InvalidInput, NotAllowed, NotFound, Problem
@@ -68,9 +69,10 @@ class Commands:
         clock: Clock,
         configuration: Callable[[], Configuration],
         changed: Callable[[], None] = lambda: None,
+        fresh_s: float = FRESH_S,
     ) -> None:
         self._store, self._clock, self._configuration = store, clock, configuration
-        self._changed = changed
+        self._changed, self._fresh_s = changed, fresh_s
 
     # ------------------------------------------------------------------ rollouts
 
@@ -265,28 +267,12 @@ class Commands:
     async def adopt(
         self, service: str, actor: Actor, reason: str, regions: Sequence[str] = ()
     ) -> tuple[KnownGood, ...]:
-        """Call what runs now known good. Raises Conflict where nothing, or more than one version, runs."""
-        await self._store.service(service)
-        found = [
-            known
-            for known in await self._store.service_regions(service)
-            if not regions or known.region in regions
-        ]
-        await self._refuse_unread(service, [known.region for known in found])
-        missing = set(regions) - {known.region for known in found}
-        if missing or not found:
-            names = ", ".join(sorted(missing)) or "any region"
-            raise Conflict(f"Nothing was read back from {names} yet; wait for a reading.", "not-read")
-        mixed = {k.region: k.running for k in found if len(k.running) != 1}
-        if mixed:
-            shown = "; ".join(
-                f"{name}: {', '.join(f'{n} × {v}' for v, n in sorted(running.items())) or 'nothing'}"
-                for name, running in sorted(mixed.items())
-            )
-            raise Conflict(f"Only a region that runs one version alone can be adopted. {shown}.", "mixed")
-        await self._refuse_while_moving(service, [known.region for known in found])
-        released = await self._store.rollouts(service=service, limit=RECENT)
+        """Call what runs now known good, in all of the regions or in none. Raises Conflict as `adoptable`."""
+        declared = await self._store.service(service)
         now = self._clock.now()
+        asked = tuple(dict.fromkeys(regions)) or declared.regions or tuple(self._configuration().regions)
+        found = await adoptable(self._store, service, asked, now, self._fresh_s)
+        released = await self._store.rollouts(service=service, limit=RECENT)
         adopted = tuple(
             KnownGood(
                 service=service,
@@ -403,23 +389,6 @@ class Commands:
                 "rollout-active",
             )
         return ahead
-
-    async def _refuse_unread(self, service: str, regions: Sequence[str]) -> None:
-        for seen in await self._store.observed():
-            if seen.service == service and seen.region in regions and seen.error:
-                raise Conflict(
-                    f"{seen.region} does not answer, so nobody knows what runs there now: {seen.error}",
-                    "not-read",
-                )
-
-    async def _refuse_while_moving(self, service: str, regions: Sequence[str]) -> None:
-        for other in await self._store.active(service):
-            moving = [r.region for r in other.touched if r.region in regions]
-            if moving and other.phase is not Phase.ROLLBACK_FAILED:
-                raise Conflict(
-                    f"{other.id} is under way in {', '.join(moving)}; what runs there is not settled yet.",
-                    "rollout-active",
-                )
 
 
 def compile_for(configuration: Configuration, service: Service, policy: str) -> Plan:

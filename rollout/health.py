@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from rollout.config import ConfigurationFiles
+from rollout.core import reason as say
 from rollout.core.errors import RolloutError
 from rollout.lifesigns import Beacon
 from rollout.ports import Store
@@ -57,7 +58,8 @@ class Health:
         found = self._files.current
         if self._heartbeat.reload_error:
             return "The newest files cannot be used, so the ones before are; the log names the wrong places."
-        return f"{len(found.policies)} policies and {len(found.regions)} regions are in use."
+        policies = say.many(len(found.policies), "policy", "policies")
+        return f"In use: {policies} and {say.many(len(found.regions), 'region')}."
 
     def _beats(self) -> Check:
         last = self._heartbeat.last_tick

@@ -62,6 +62,7 @@ class Deployer(Protocol):
     `apply` is called again with the same key until it answers SUCCEEDED or FAILED, also after a crash of the
     controller: the same key and generation must never take effect twice. A deployer that declares `fences`
     refuses, with PermanentError or FAILED, a generation lower than the highest it has seen for the service.
+    Where the class says `told_region = True`, each order names its region: regions may share its options.
     """
 
     supports: frozenset[str]  # of rollout.core.model.Kind

@@ -95,9 +95,19 @@ class Registry(Generic[T]):
 
         Where the model has a `kind`, it is the kind of signal that the written form is for.
         """
-        factory = self._kinds[kind][1] if kind in self._kinds else None
-        offered: type[BaseModel] | None = getattr(factory, "signal_options", None)
+        offered: type[BaseModel] | None = self._said(kind, "signal_options")
         return offered
+
+    def told_region(self, kind: str) -> bool:
+        """Whether every order says its region: the class attribute `told_region` of a deployer.
+
+        Then the same options, in several regions, do not move the same instances.
+        """
+        return bool(self._said(kind, "told_region"))
+
+    def _said(self, kind: str, attribute: str) -> Any:
+        """What a plugin's class says of its kind, or None."""
+        return getattr(self._kinds[kind][1], attribute, None) if kind in self._kinds else None
 
     def build(self, kind: str, written: Mapping[str, Any], surroundings: Surroundings) -> T:
         """Construct the plugin. Raises InvalidInput as `options` does."""

@@ -62,7 +62,9 @@ class Heartbeat:
             timezone=UTC,
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
-        self._scheduler.add_listener(_report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+        self._scheduler.add_listener(
+            self._report, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES
+        )
 
     async def start(self) -> None:
         """Begin to beat, the first time at once."""
@@ -128,13 +130,18 @@ class Heartbeat:
                 await self._before()
                 began = asyncio.get_running_loop().time()
                 await self._reconciler.tick()
-                self.last_tick, self._failed_since = self._clock.now(), None
-                self._onlooker.ticked(asyncio.get_running_loop().time() - began)
+                self._looked(asyncio.get_running_loop().time() - began)
         except Exception:
             self._failed_since = self._failed_since or self._clock.now()
             raise
         finally:
             self._ticking = False
+
+    def _looked(self, took_s: float) -> None:
+        if self.last_tick is None and took_s > self._tick_s:
+            log.info(f"the first look took {took_s:.1f} s, more than a tick")
+        self.last_tick, self._failed_since = self._clock.now(), None
+        self._onlooker.ticked(took_s)
 
     async def _reload(self) -> None:
         if not self._files.changed():
@@ -149,7 +156,9 @@ class Heartbeat:
             self._reload_error = self._files.kept(error)
             log.error(self._reload_error)
 
-
-def _report(event: JobEvent) -> None:
-    error: Any = getattr(event, "exception", None)
-    log.error("heartbeat missed a beat", code=event.code, error=str(error) if error else "")
+    def _report(self, event: JobEvent) -> None:
+        """Say which beat was missed; the first look, which opens everything, may take longer than a tick."""
+        if event.code == EVENT_JOB_MAX_INSTANCES and self.last_tick is None:
+            return
+        error: Any = getattr(event, "exception", None)
+        log.error("heartbeat missed a beat", code=event.code, error=str(error) if error else "")

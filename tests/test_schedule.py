@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 import structlog
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobEvent
 
 from rollout.config import Configuration, ConfigurationFiles
 from rollout.core.errors import InvalidInput, Problem, StoreError
@@ -183,6 +184,36 @@ async def test_a_new_configuration_is_said_with_its_digest(heartbeat: Heartbeat,
     with structlog.testing.capture_logs() as lines:
         await heartbeat.beat()
     assert [(line["event"], line["digest"]) for line in lines] == [("configuration reloaded", "f" * 12)]
+
+
+async def test_a_slow_first_look_is_told_once_and_is_no_error(files: Files) -> None:
+    """It opens everything; the scheduler finds it still under way when the next one is due."""
+    first, later = await _slow_beats(files)
+    assert [(line["log_level"], line["event"]) for line in first] == [
+        ("info", "the first look took 5.0 s, more than a tick")
+    ]
+    assert [(line["log_level"], line["event"]) for line in later] == [("error", "heartbeat missed a beat")]
+
+
+async def _slow_beats(files: Files) -> list[list[structlog.typing.EventDict]]:
+    """What is logged of two looks of 5 s in a loop whose time is ours, with a tick of 1 s."""
+    ticks, told, loop, at = Ticks(), [], asyncio.get_running_loop(), [0.0]
+    heartbeat = Heartbeat(
+        cast(Reconciler, ticks), cast(ConfigurationFiles, files), ManualClock(START), tick_s=1.0
+    )
+
+    def slow() -> None:
+        heartbeat._report(JobEvent(EVENT_JOB_MAX_INSTANCES, "tick", "default"))
+        at[0] += 5.0
+
+    ticks.during = slow
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "time", lambda: at[0])
+        for _ in range(2):
+            with structlog.testing.capture_logs() as lines:
+                await heartbeat.beat()
+            told.append(list(lines))
+    return told
 
 
 @pytest.mark.real

@@ -11,6 +11,7 @@ from rich.text import Text
 from rollout.cli.exits import Exit, Failure
 from rollout.cli.session import Session
 from rollout.core.errors import StoreError
+from rollout.core.reason import many
 
 if TYPE_CHECKING:
     from rollout.store.backup import Backup
@@ -40,7 +41,10 @@ def verify(session: Session, file: File) -> Exit | None:
     """Read a backup from end to end: whether it is whole and ours, and what it holds."""
     from rollout.store.backup import verify as look  # noqa: PLC0415  # as above
 
-    found = look(file)
+    try:
+        found = look(file)
+    except StoreError as error:
+        raise Failure(str(error), Exit.USAGE, "rollout db verify OLDER_FILE") from error
     session.show(_told(found), lambda _: Text(f"✔ {_words(found)}"))
     return None
 
@@ -96,6 +100,7 @@ def _told(found: "Backup") -> dict[str, Any]:
 def _words(found: "Backup") -> str:
     taken = f"taken at {found.taken_at}" if found.taken_at else "a database, and no backup"
     return (
-        f"{found.path}: {found.bytes:,} bytes, {taken}, schema {found.schema}, {found.services} services, "
-        f"{found.rollouts} rollouts of which {found.under_way} under way, newest event {found.events}."
+        f"{found.path}: {found.bytes:,} bytes, {taken}, schema {found.schema}, "
+        f"{many(found.services, 'service')}, {many(found.rollouts, 'rollout')} of which {found.under_way} "
+        f"under way, newest event {found.events}."
     )

@@ -13,10 +13,12 @@ from rich.text import Text
 
 from rollout.bootstrap import Plugins
 from rollout.cli.exits import Exit, Failure
+from rollout.cli.remote import WITHOUT_DATABASE
 from rollout.cli.session import Session
 from rollout.config import Configuration, load_configuration
+from rollout.core import reason as say
 from rollout.core.errors import InvalidInput, RolloutError
-from rollout.core.model import Region
+from rollout.core.model import Plugin, Region
 from rollout.core.signals import Signal
 from rollout.http import client
 from rollout.ports import Ask, Clock
@@ -29,12 +31,14 @@ WITHIN_S = 15.0  # for one region to answer
 ROOM = 1_000_000  # bytes; with less the disk of the database is full
 _FILE = "sqlite:///"
 Declared = Mapping[str, tuple[str, ...]]  # service → its regions; none is every region
-_SIGNS = {"pass": ("✔", "green"), "fail": ("✖", "red"), "skip": ("–", "dim")}
+_SIGNS = {"pass": ("✔", "green"), "warn": ("!", "yellow"), "fail": ("✖", "red"), "skip": ("–", "dim")}
+_NOTHING = "nothing runs there yet, so nothing was asked"
+_UNKNOWN = "not known: no server says which services are declared, so nothing was asked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that was looked at. `state` is pass, fail or skip; `fix` is what mends a failure."""
+    """One thing that was looked at. `state` is pass, warn, fail or skip; `fix` is what mends it."""
 
     name: str
     state: str
@@ -70,17 +74,20 @@ async def _checks(session: Session) -> AsyncIterator[Check]:
                 look = _Region(region, declared, configuration.signals, plugins, session.world.clock)
                 mend = f"see that what it names runs, and {region.name} in {session.settings.config}"
                 name = f"{region.name} deployer {region.deployer.kind}"
-                deployer = await _told(name, look.deployer, f"{mend}/regions.yaml")
+                deployer = await _told(name, look.deployer, f"{mend}/regions.yaml", look.unasked)
                 yield deployer
+                if _unshared(session, region.deployer):
+                    records = f"{region.name} records"
+                    yield Check(name=records, state="warn", message=_APART, fix=f"{region.name} {_SHARE}")
                 source = f"{region.name} source {region.source.kind}"
                 if deployer.state == "pass":
-                    yield await _told(source, look.source, f"{mend}/policies/signals.yaml")
+                    yield await _told(source, look.source, f"{mend}/policies/signals.yaml", _NOTHING)
                 else:
                     yield Check(name=source, state="skip", message="its deployer names no instance to ask")
     yield _database(session)
     for check in server:
         yield check
-    for service in declared:
+    for service in declared or ():
         for check in (*_doubts(session, service), *_signals(session, service)):
             yield check
 
@@ -91,7 +98,8 @@ def _configuration(directory: Path) -> tuple[Configuration | None, Check]:
     except InvalidInput as error:
         fix = "mend each place that is named, or set ROLLOUT_CONFIG"
         return None, Check(name="configuration", state="fail", message=str(error), fix=fix)
-    said = f"{directory}: {len(found.regions)} regions, {len(found.policies)} policies"
+    policies = say.many(len(found.policies), "policy", "policies")
+    said = f"{directory}: {say.many(len(found.regions), 'region')}, {policies}"
     return found, Check(name="configuration", state="pass", message=said)
 
 
@@ -101,14 +109,15 @@ class _Region:
     def __init__(
         self,
         region: Region,
-        declared: Declared,
+        declared: Declared | None,
         signals: Mapping[str, Signal],
         plugins: Plugins,
         clock: Clock,
     ) -> None:
         self._region, self._signals, self._clock, self._plugins = region, signals, clock, plugins
         self._written = region.deployer.options.get("services")
-        here = [name for name, regions in declared.items() if not regions or region.name in regions]
+        self.unasked = _UNKNOWN if declared is None else "no service is declared there yet"
+        here = [name for name, regions in (declared or {}).items() if not regions or region.name in regions]
         self._services = tuple(dict.fromkeys((*here, *(self._written or ()))))
         self._deployer = plugins.deployer(region)
 
@@ -122,7 +131,9 @@ class _Region:
             if self._written is not None and service not in self._written:
                 raise self._unknown(service, ", ".join(self._written) or "none")
             found = await self._deployer.instances(service)
-            said.append(f"{service}: {len(found)} instances, {sum(one.healthy for one in found)} healthy")
+            said.append(
+                f"{service}: {say.many(len(found), 'instance')}, {sum(one.healthy for one in found)} healthy"
+            )
         return "; ".join(said)
 
     def _unknown(self, service: str, known: str) -> Failure:
@@ -154,7 +165,7 @@ class _Region:
             reading = await source.collect(ask)
             if reading.problems:
                 raise InvalidInput("; ".join(reading.problems))
-            said.append(f"{service}: {len(instances)} instances answer")
+            said.append(f"{service}: {say.many(len(instances), 'instance')} answered")
         return "; ".join(said)
 
     def _readable(self) -> tuple[Signal, ...]:
@@ -163,8 +174,11 @@ class _Region:
         return tuple(signal for signal in self._signals.values() if not typed or kind in signal.sources)
 
 
-async def _told(name: str, look: Callable[[], Awaitable[str]], mend: str) -> Check:
-    """Ask, and turn the answer or its error into a line; `mend` is the fix of an error that brings none."""
+async def _told(name: str, look: Callable[[], Awaitable[str]], mend: str, unasked: str) -> Check:
+    """Ask, and turn the answer or its error into a line; `mend` is the fix of an error that brings none.
+
+    `unasked` is said where there was nothing to ask.
+    """
     try:
         async with asyncio.timeout(WITHIN_S):
             said = await look()
@@ -176,13 +190,39 @@ async def _told(name: str, look: Callable[[], Awaitable[str]], mend: str) -> Che
     except RolloutError as error:
         return Check(name=name, state="fail", message=str(error), fix=mend)
     if not said:
-        return Check(name=name, state="skip", message="nothing runs there yet, so nothing was asked")
+        return Check(name=name, state="skip", message=unasked)
     return Check(name=name, state="pass", message=said)
+
+
+_APART = (
+    "replicas share the database, and each keeps the runs of its programs for itself: after one is killed, "
+    "another may run the same order beside it, and a newer restore does not end an older deploy"
+)
+_SHARE = (
+    "in regions.yaml gets `fences: true` where its programs refuse a lower ROLLOUT_GENERATION, or `records:` "
+    "a directory outside ROLLOUT_DATA that all replicas, on one machine, use (docs/deployers.md)"
+)
+
+
+def _unshared(session: Session, deployer: Plugin) -> bool:
+    """Whether replicas could run programs of a `command` deployer, also one inside another, side by side."""
+    inner = deployer.options.get("through")
+    if inner is not None:
+        return _unshared(session, Plugin(kind=inner["kind"], options=inner.get("options", {})))
+    data = session.settings.data.resolve()
+    records = (data / deployer.options.get("records", "")).resolve()
+    replicas = not session.settings.database_url.startswith(_FILE)
+    apart = records.is_relative_to(data) and not deployer.options.get("fences", False)
+    return deployer.kind == "command" and replicas and apart
 
 
 def _database(session: Session) -> Check:
     url = session.settings.database_url
     if url.startswith(_FILE) and not Path(url.removeprefix(_FILE)).exists():
+        if session.settings.known_good.exists():
+            said = f"there is none at {url}, and {session.settings.known_good} shows that there was one"
+            fix = f"put a backup back: rollout db restore FILE; {WITHOUT_DATABASE}"
+            return Check(name="database", state="fail", message=said, fix=fix)
         said = f"there is none at {url} yet; the first rollout serve makes it"
         return Check(name="database", state="skip", message=said)
     try:
@@ -195,7 +235,7 @@ def _database(session: Session) -> Check:
         finally:
             database.close()
     except RolloutError as error:
-        return Check(name="database", state="fail", message=str(error), fix=_room(url))
+        return Check(name="database", state="fail", message=str(error), fix=f"{_room(url)}{WITHOUT_DATABASE}")
     said = f"{database.name}: schema {present}, {database.about}"
     if not fits:
         fix = "install the newer version of this program, which wrote it" if newer else "rollout db upgrade"
@@ -206,24 +246,24 @@ def _database(session: Session) -> Check:
 
 
 def _room(url: str) -> str:
-    """What to do when the database's disk is full, which SQLite often calls an I/O error; else nothing."""
+    """What to do first when the database's disk is full, which SQLite often calls an I/O error."""
     path = Path(url.removeprefix(_FILE)).parent
     free = shutil.disk_usage(path).free if url.startswith(_FILE) and path.exists() else ROOM
-    return f"free space on the disk of {path}: {free:,} bytes are left" if free < ROOM else ""
+    return f"free space on the disk of {path}: {free:,} bytes are left; " if free < ROOM else ""
 
 
-def _server(session: Session) -> tuple[Declared, list[Check]]:
-    """Ask the server: its readiness, its clock, the token, and which services are declared."""
+def _server(session: Session) -> tuple[Declared | None, list[Check]]:
+    """Ask the server: its readiness, its clock, the token, and which services are declared, if it says."""
     try:
         ready = session.remote.get("/readyz")
     except InvalidInput as error:
         fix = "make one: rollout token create NAME --role admin --local"
-        return {}, [Check(name="token", state="fail", message=str(error), fix=fix)]
+        return None, [Check(name="token", state="fail", message=str(error), fix=fix)]
     except Failure as failure:
         skip = [Check(name=name, state="skip", message="no server to ask it") for name in ("clock", "token")]
         away = failure.problem is None  # else it answered, and says itself what is wrong
         fix = "rollout serve, or name another server with ROLLOUT_URL" if away else "see the server's log"
-        return {}, [Check(name="server", state="fail", message=failure.message, fix=fix), *skip]
+        return None, [Check(name="server", state="fail", message=failure.message, fix=fix), *skip]
     said = f"{session.remote.url}: {ready.body['detail']}"
     services, token = _token(session)
     return services, [
@@ -243,13 +283,13 @@ def _clock(clock: Clock, date: str) -> Check:
     return Check(name="clock", state="pass", message=said)
 
 
-def _token(session: Session) -> tuple[Declared, Check]:
+def _token(session: Session) -> tuple[Declared | None, Check]:
     try:
         who = session.remote.get("/v1/whoami").body["token"]
         listed = session.remote.get("/v1/services").body["items"]
     except Failure as error:
         fix = "set ROLLOUT_TOKEN_FILE, or make one here: rollout token create NAME --role admin --local"
-        return {}, Check(name="token", state="fail", message=str(error), fix=fix)
+        return None, Check(name="token", state="fail", message=str(error), fix=fix)
     said = f"{who['name']} is {who['role']}"
     declared = {service["name"]: tuple(service["regions"]) for service in listed}
     return declared, Check(name="token", state="pass", message=said)
@@ -288,7 +328,7 @@ def _found(service: str, region: str, items: list[dict[str, Any]]) -> Check:
     if not lacking:
         return Check(name=name, state="pass", message=said)
     if not any(item["said"] for item in items):
-        return Check(name=name, state="skip", message="nothing runs there yet, so nothing was asked")
+        return Check(name=name, state="skip", message=_NOTHING)
     well = len(items) - len(lacking)
     fix = f"policies/signals.yaml, under {items[0]['source']}:, or the source's options in regions.yaml"
     return Check(name=name, state="fail", message=f"{well} of {len(items)} are found; {said}", fix=fix)

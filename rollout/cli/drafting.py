@@ -10,7 +10,7 @@ from rich.text import Text
 
 from rollout.cli.exits import Exit, Failure
 from rollout.cli.session import Session
-from rollout.config import Configuration, load_configuration
+from rollout.config import Configuration, load_configuration, parse_policy
 from rollout.config.check import check_policy
 from rollout.core.errors import InvalidInput
 from rollout.settings import DEFAULT_POSITION
@@ -48,14 +48,18 @@ def init(
     directory = session.settings.config
     wanted = file or _home(directory) / "policies" / f"{name}.yaml"
     try:
-        configuration = load_configuration(directory)
+        configuration = load_configuration(directory, begun=False)
         text = _draft(name, service, configuration, wanted.parent)
-        check_policy(text, configuration, str(wanted))
+        parse_policy(text, name, str(wanted))
+        if configuration.signals:
+            check_policy(text, configuration, str(wanted))
     except InvalidInput as error:
         raise Failure(str(error), Exit.USAGE, "rollout doctor") from error
     _write(wanted, text, _again(service, wanted), force)
     session.show({"file": str(wanted), "policy": name}, lambda seen: Text(seen["file"]))
     if not session.json:
+        if not configuration.signals:
+            session.say(_unsaid(configuration))
         session.say(_next(session, wanted, name, service or "SERVICE"))
     return None
 
@@ -73,7 +77,7 @@ def _draft(name: str, service: str | None, configuration: Configuration, directo
         about=service or "a service",
         name=name,
         stages="\n".join(f"  - regions: [{region.name}]" for region in regions),
-        checks=", ".join(known or _first(configuration)),
+        checks=", ".join(known or _first(configuration) or _CHECKS),
     )
     return (_SCHEMA if (directory / "schema.json").is_file() else "") + text
 
@@ -99,6 +103,16 @@ def _write(file: Path, text: str, again: str, force: bool) -> None:
     except OSError as error:
         message = f"{file} cannot be written: {error.strerror}."
         raise Failure(message, Exit.USAGE, "rollout policy init --file FILE") from error
+
+
+def _unsaid(configuration: Configuration) -> str:
+    """What has to be written beside the very first policy, and for which sources."""
+    kinds = sorted({region.source.kind for region in configuration.regions.values()})
+    return (
+        f"There is no {configuration.directory / 'policies' / 'signals.yaml'} yet: say there what "
+        f"{', '.join(_CHECKS)} mean to your source ({', '.join(kinds)}), or take checks of your own. "
+        "docs/own-service.md has one to begin with."
+    )
 
 
 def _next(session: Session, file: Path, name: str, service: str) -> str:

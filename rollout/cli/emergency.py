@@ -3,8 +3,9 @@
 import asyncio
 import getpass
 import os
+import shlex
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,6 +29,7 @@ from rollout.http import blocking_client, client
 from rollout.ports import Deployer, Emergency
 from rollout.registry import DEPLOYERS, Surroundings, load_plugins
 
+_WITHIN = "10m"
 ANSWER_S = 2.0  # that a controller is given to say that it is well
 _ENDS = {"done": Exit.SUCCEEDED, "failed": Exit.ROLLBACK_FAILED, "begun": Exit.STILL_RUNNING}
 Service = Annotated[str, typer.Argument(help="The service.", show_default=False)]
@@ -42,6 +44,17 @@ class _Way:
     good: KnownGood
     plugin: Plugin
     remark: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What the caller said, and `again`: the whole command, ready to paste."""
+
+    why: str
+    by: str
+    patience_s: float
+    yes: bool
+    again: str
 
 
 def show(session: Session) -> Exit | None:
@@ -63,7 +76,7 @@ def restore(
     to: Annotated[str | None, typer.Option(help="An older known good.", metavar="VERSION")] = None,
     reason: Annotated[str | None, typer.Option(help="Why; history will show it.")] = None,
     by: Annotated[str | None, typer.Option(help="Who you are; else this machine's user.")] = None,
-    within: Annotated[str, typer.Option(help="How long it is tried, such as 10m.")] = "10m",
+    within: Annotated[str, typer.Option(help="How long it is tried, such as 10m.")] = _WITHIN,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
     even_so: Annotated[bool, typer.Option("--even-so", help="Also while a controller is well.")] = False,
 ) -> Exit | None:
@@ -76,26 +89,35 @@ def restore(
         _refuse_while_well(session, service)
     seal = read_seal(session.settings.known_good_key)
     way = _way(session, seal, service, region, to)
-    why = session.reason(reason, f"rollout emergency restore {service} --region {region}")
-    return asyncio.run(_restore(session, seal, way, why, by or _who(), patience_s, yes))
+    given = {"--region": region, "--to": to, "--by": by, "--within": None if within == _WITHIN else within}
+    command = _command(service, given, {"--yes": yes, "--even-so": even_so})
+    why = session.reason(reason, command)
+    again = f"{command} --reason {shlex.quote(why)}"
+    asked = _Asked(why=why, by=by or _who(), patience_s=patience_s, yes=yes, again=again)
+    return asyncio.run(_restore(session, seal, way, asked))
 
 
-async def _restore(
-    session: Session, seal: Seal, way: _Way, why: str, by: str, patience_s: float, yes: bool
-) -> Exit:
+def _command(service: str, given: Mapping[str, str | None], said: Mapping[str, bool]) -> str:
+    """What was called, without its reason, ready for a shell."""
+    words = [part for flag, value in given.items() if value is not None for part in (flag, value)]
+    words += [flag for flag, is_said in said.items() if is_said]
+    return shlex.join(["rollout", "emergency", "restore", service, *words])
+
+
+async def _restore(session: Session, seal: Seal, way: _Way, asked: _Asked) -> Exit:
     record = Record(session.settings.emergencies, seal)
     async with _deployer(session, way) as deployer:
         restoring = Restoring(deployer, record, session.world.clock, session.say)
         seen = await restoring.look(way.pair)
         session.say(_plan(session, way, seen))
-        if not yes:
-            _confirm(session, way)
-        emergency = restoring.begun(way.pair, way.good, seen, by, why)
-        until = session.world.clock.now() + timedelta(seconds=patience_s)
+        if not asked.yes:
+            _confirm(session, way, f"{asked.again} --yes")
+        emergency = restoring.begun(way.pair, way.good, seen, asked.by, asked.why)
+        until = session.world.clock.now() + timedelta(seconds=asked.patience_s)
         ended = await restoring.until_read_back(emergency, until)
     session.show(_told(ended), lambda _: Text(_said(ended)))
     if not session.json:
-        session.say(_after(ended))
+        session.say(_after(ended, asked.again))
     return _ENDS[ended.state]
 
 
@@ -152,8 +174,7 @@ async def _deployer(session: Session, way: _Way) -> AsyncIterator[Deployer]:
         yield DEPLOYERS.build(way.plugin.kind, way.plugin.options, around)
 
 
-def _confirm(session: Session, way: _Way) -> None:
-    again = f"rollout emergency restore {way.pair.service} --region {way.pair.region} --yes"
+def _confirm(session: Session, way: _Way, again: str) -> None:
     if not session.interactive:
         raise Failure(
             "Nobody can be asked here, so nothing was ordered. Say it with --yes.", Exit.USAGE, again
@@ -224,13 +245,12 @@ def _said(ended: Emergency) -> str:
     return f"… {where} was not read back in time; it stays ordered, as generation {ended.generation}."
 
 
-def _after(ended: Emergency) -> str:
+def _after(ended: Emergency, again: str) -> str:
     if ended.state == "done":
         return (
             "It is on record. When the database is there again, start the controller: it takes this in, "
             "holds what was under way there, and stops automatic promotion of the service."
         )
-    again = f"rollout emergency restore {ended.service} --region {ended.region}"
     return f"Again, under the same key while it has not ended: {again}. Another known good: --to VERSION"
 
 

@@ -72,6 +72,7 @@ _TYPES = {
     "illegal-transition": Exit.CHANGED,
     "stale": Exit.CHANGED,
     "freeze": Exit.FROZEN,
+    "not-read": Exit.HELD,  # nothing was adopted: a region has to be mended, or left out, by a person
     "outside": Exit.UNEXPECTED,  # a deployer or source failed; the server itself is there
 }
 _ERRORS: tuple[tuple[type[RolloutError], Exit], ...] = (

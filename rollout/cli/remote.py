@@ -22,6 +22,7 @@ _LISTS_OF = {
     "policy": "rollout policy show",
 }
 _MISSING = re.compile(r"There is no (\w+) '([^']*)'")  # as core/errors.py says it
+WITHOUT_DATABASE = "while it is gone, 'rollout emergency restore SERVICE --region R' brings a region back"
 _FOR_PROGRAMS = " Mend what `errors` names."  # people see the places themselves, below
 
 
@@ -120,10 +121,12 @@ def _refused(error: Refused, path: str, body: Mapping[str, Any]) -> Failure:
     if missing and missing[1] == "service":
         lines.append(f"Declare it: rollout service put {missing[2]} --policy standard")
     lines += [_place(place) for place in error.places]
-    if exit_code is Exit.UNEXPECTED and error.trace_id:
+    if exit_code is Exit.UNEXPECTED and error.trace_id and error.trace_id not in said:
         lines.append(f"trace {error.trace_id}")
     if error.type == "version-rolled-back":
         then = _overridden(body)
+    elif error.type == "store":
+        then = f"rollout doctor, on the controller's machine. For the database: {WITHOUT_DATABASE}"
     elif error.type == "ambiguous":
         then = "rollout list"
     elif missing and missing[1] in _LISTS_OF:

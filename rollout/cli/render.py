@@ -108,12 +108,14 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
 
 
 def replicas(page: Mapping[str, Any]) -> Table:
-    """One line a controller; one that is gone holds nothing for long."""
+    """One line a controller; one that is gone holds nothing for long, and is listed for a day."""
     rows = [
         (
             one["id"],
             one["about"],
-            Text("alive", "green") if one["alive"] else Text(f"gone since {one['until'][:19]}Z", "red"),
+            Text("alive", "green")
+            if one["alive"]
+            else Text(f"gone: its lease ended at {moment(one['until'])} UTC", "red"),
             ", ".join(one["services"]) or "–",
         )
         for one in page["items"]

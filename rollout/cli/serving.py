@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from rollout.bootstrap import Controller
 
 STOP_WITHIN_S = 5  # for requests under way, when the server is asked to stop
+_HAS_TOKENS = (
+    "The database has tokens already, so no admin token was written here. Log in with one that you have, "
+    "such as the one in admin-token of the replica that was first; or make one on this machine: "
+    "rollout token create NAME --role admin --local."
+)
 
 
 def serve(
@@ -84,28 +89,32 @@ async def _serve(
     return Exit.INTERRUPTED if signal.SIGINT in asked else None
 
 
-async def _first_token(session: Session, built: "Controller", show_token: bool) -> Path:
-    """Create the first admin token at the first start, and say where it is, never what it is."""
+async def _first_token(session: Session, built: "Controller", show_token: bool) -> Path | None:
+    """Create the first admin token at the first start, and say where it is, never what it is.
+
+    None where this directory has none: the database had tokens before.
+    """
     file = built.settings.data / "admin-token"
     if await built.access.first_admin(file):
         session.say(f"First start: the admin token is in {file}; only this user can read it.")
+    if not file.is_file():
+        return None
     if show_token and not session.out.is_terminal:
         session.say(f"--show-token prints only to a terminal. The token is in {file}.")
     elif show_token:
-        session.say(file.read_text(encoding="utf-8").strip() if file.is_file() else f"There is no {file}.")
+        session.say(file.read_text(encoding="utf-8").strip())
     return file
 
 
-def _announce(session: Session, settings: Settings, secret_file: Path) -> None:
-    """Say where the server is, once it listens."""
+def _announce(session: Session, settings: Settings, secret_file: Path | None) -> None:
+    """Say where the server is, once it listens, and how to log in."""
     local = settings.model_copy(update={"url": ""}).public_url
-    told = {"url": local, "port": settings.port, "token_file": str(secret_file)}
+    told = {"url": local, "port": settings.port, "token_file": str(secret_file) if secret_file else None}
     session.show(told, lambda seen: Text(seen["url"]))
     session.world.out.flush()
     if not session.json:
-        session.say(
-            f"Log in with the token in {secret_file}. From another terminal: ROLLOUT_URL={local} rollout list"
-        )
+        login = f"Log in with the token in {secret_file}." if secret_file else _HAS_TOKENS
+        session.say(f"{login} From another terminal: ROLLOUT_URL={local} rollout list")
 
 
 def _listen(host: str, port: int) -> socket.socket:

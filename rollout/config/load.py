@@ -47,17 +47,18 @@ class Configuration:
         return overridden(self.signals, service.signals)
 
 
-def load_configuration(directory: Path, book: Book | None = None) -> Configuration:
+def load_configuration(directory: Path, book: Book | None = None, *, begun: bool = True) -> Configuration:
     """Read every file of `directory`. Raises ONE InvalidInput with a Problem for each wrong place.
 
-    `book` is where the revision numbers of policies are kept; without one, all are 1.
+    `book` is where the revision numbers of policies are kept; without one, all are 1. One that is not `begun`
+    may lack signals.yaml and any policy: its first policy is being written.
     """
     load_plugins()
     found = _Problems()
-    texts = _read_files(directory, found)
+    texts = _read_files(directory, found, begun=begun)
     documents = {name: doc for name, text in texts.items() if (doc := found.of(read_document, text, name))}
     regions = found.of(regions_of, documents[REGIONS]) if REGIONS in documents else None
-    signals = found.of(signals_of, documents[SIGNALS]) if SIGNALS in documents else None
+    signals = found.of(signals_of, documents[SIGNALS]) if SIGNALS in documents else None if begun else {}
     policies = _policies(documents, found)
     if regions and signals:
         for name, policy in policies.items():
@@ -137,14 +138,16 @@ def names_of_files(directory: Path) -> tuple[str, ...]:
     return (REGIONS, *(f"policies/{name}" for name in found if name.endswith((".yaml", ".yml"))))
 
 
-def _read_files(directory: Path, found: _Problems) -> dict[str, str]:
+def _read_files(directory: Path, found: _Problems, *, begun: bool) -> dict[str, str]:
     texts: dict[str, str] = {}
     names = names_of_files(directory)
-    for name in dict.fromkeys((*names, SIGNALS)):
+    for name in dict.fromkeys((*names, SIGNALS) if begun else names):
         with found.noted():
             texts[name] = _read_file(directory, name)
-    if not any(name.startswith("policies/") and name != SIGNALS for name in names):
-        found.add(Problem("policies/", f"there is no policy in {directory / 'policies'}; add standard.yaml"))
+    if begun and not any(name.startswith("policies/") and name != SIGNALS for name in names):
+        found.add(
+            Problem("policies/", f"there is no policy in {directory / 'policies'}: rollout policy init")
+        )
     return texts
 
 

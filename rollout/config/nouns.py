@@ -157,7 +157,10 @@ def _wrong_plugins(shape: RegionsFile) -> Iterator[Problem]:
 
 
 def _shared_deployers(shape: RegionsFile) -> Iterator[Problem]:
-    """Two regions whose deployers are the same, option for option, would move the same instances."""
+    """Two regions whose deployers are the same, option for option, would move the same instances.
+
+    Unless each order says its region.
+    """
     seen: list[tuple[str, Options, str]] = []
     for index, region in enumerate(shape.regions):
         kind = region.deployer.kind
@@ -165,13 +168,14 @@ def _shared_deployers(shape: RegionsFile) -> Iterator[Problem]:
             options = DEPLOYERS.options(kind, region.deployer.options)
         except InvalidInput:
             continue  # _wrong_plugins says why
-        if "{region}" in str(options):
+        if DEPLOYERS.told_region(kind) or "{region}" in str(options):
             continue  # the same words lead each region to its own place
         other = next((name for *known, name in seen if known == [kind, options]), None)
         if other:
             message = (
-                f"regions {other} and {region.name} have the same deployer with the same options, and would "
-                "move the same instances; give each its own, such as another directory"
+                f"regions {other} and {region.name} have the same deployer with the same options, and its "
+                f"orders do not say the region, so '{kind}' would move the same instances for both; give "
+                "each its own options, such as another directory"
             )
             yield Problem(f"regions.{index}.deployer", message)
         seen.append((kind, options, region.name))

@@ -74,6 +74,11 @@ def running(counts: Mapping[str, int]) -> str:
 # ------------------------------------------------------------------ numbers in words
 
 
+def many(count: int, one: str, more: str = "") -> str:
+    """`1 region`, `2 regions`; `more` is said where an s alone does not make the plural."""
+    return f"{count:,} {one if count == 1 else more or f'{one}s'}"
+
+
 def number(kind: SignalKind, unit: str, value: float | None) -> str:
     """A value of a signal as a person reads it."""
     if value is None:

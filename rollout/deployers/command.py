@@ -44,11 +44,13 @@ class CommandOptions(Options):
     """One program for each action, as a list of words that are passed as they are; no shell reads them.
 
     `inherit` names variables of the controller's environment that programs get. `working_directory` is
-    relative to the data directory. `fences`: the programs refuse a generation lower than one they have seen.
+    relative to the data directory, and so is `records`: where runs are kept, which replicas of one machine
+    may share. `fences`: the programs refuse a generation lower than one they have seen.
     """
 
     commands: Mapping[Kind, Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]]
     working_directory: Path = Path()
+    records: Path = Path("commands")
     inherit: tuple[Variable, ...] = ("PATH", "HOME", "LANG")
     fences: bool = False
     timeout_s: Annotated[float, Field(ge=0.1, le=3600)] = 300.0
@@ -81,12 +83,14 @@ class _Reading:
 class CommandDeployer:
     """Runs programs for one region's orders, never two at once under one key."""
 
+    told_region = True  # ROLLOUT_REGION
+
     def __init__(self, options: CommandOptions, surroundings: Surroundings) -> None:
         self._options = options
         self._around = surroundings
         self._directory = (surroundings.directory / options.working_directory).resolve()
-        place = surroundings.directory.resolve() / "commands" / quote(surroundings.region, safe="")
-        self._runs = Runs(place)
+        records = (surroundings.directory / options.records).resolve()
+        self._runs = Runs(records / quote(surroundings.region, safe=""))
         self._life = uuid.uuid4().hex  # a reading of an earlier life is not one of now
         self._readings: dict[str, _Reading] = {}
         self._first_seen = FirstSeen()

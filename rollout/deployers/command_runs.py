@@ -5,7 +5,8 @@
 {runs}/{key}/lock          locked as long as the runner of this key lives: never two at once
 {runs}/{key}/child.json    the program's process, in case the runner dies before it
 {runs}/{key}/result.json   how it ended
-What a result means for an order is not known here.
+Replicas of one machine may share them: whoever changes a run holds its lock. What a result means for an
+order is not known here.
 """
 
 import fcntl
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ from rollout.core.errors import TransientError
 from rollout.deployers import command_runner
 
 KEPT = 200  # ended runs of a region
+FORGETTING_S = 0.2  # while somebody else looks at the run
 ENDING_S = 8.0  # for a program of an older order: SIGTERM, SIGKILL, and its runner's last words
 RUNNER = Path(command_runner.__file__)
 
@@ -83,7 +86,7 @@ class Runs:
         moves: str = "",
         generation: int = 0,
     ) -> bool:
-        """Start a program, unless it runs already; False when an orphan of an earlier run still does.
+        """Start a program, unless it runs or has ended; False when an orphan of an earlier run still does.
 
         One that `moves` a service ends those that move it by an older generation, so that it acts last.
         Raises TransientError while one of them, or of a newer one, runs on.
@@ -92,24 +95,26 @@ class Runs:
         self._tidy()
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked(place) as free:
-            if free is None:
+            if free is None or _result(place) is not None:
                 return True
             if _outlived(place, within_s):
                 return False
-            if moves:
-                self._end_older(place, moves, generation)
             for left in ("result.json", "child.json"):
                 (place / left).unlink(missing_ok=True)
             command_runner.write(place / "details.json", dict(details))
             request = {"argv": list(argv), "directory": str(directory), "within_s": within_s}
             request |= {"moves": moves, "generation": generation}
             command_runner.write(place / "request.json", request)
+            if moves:  # after the request is there: of two that begin at once, at least one sees the other
+                self._end_older(place, moves, generation)
             self._runners.append(_start(place, free, environment))
         return True
 
     def forget(self, key: str) -> None:
-        """Remove what is kept of a run that has ended."""
-        shutil.rmtree(self.place(key), ignore_errors=True)
+        """Remove what is kept of a run that has ended, unless somebody has begun it again."""
+        place, until = self.place(key), time.monotonic() + FORGETTING_S
+        while not _removed(place) and time.monotonic() < until:
+            time.sleep(0.01)
 
     def _end_older(self, place: Path, moves: str, generation: int) -> None:
         for other in self._directory.iterdir():
@@ -128,9 +133,16 @@ class Runs:
             return
         places = sorted(self._directory.iterdir(), key=_touched, reverse=True)
         for place in places[KEPT:]:
-            with _locked(place) as free:
-                if free is not None:
-                    shutil.rmtree(place, ignore_errors=True)
+            _removed(place)
+
+
+def _removed(place: Path) -> bool:
+    """Remove a run in one step, so that nobody begins it in a half of the old; False while it is locked."""
+    with _locked(place) as free, suppress(OSError):
+        if free is not None:
+            gone = place.rename(place.with_name(f".{uuid.uuid4().hex}"))
+            shutil.rmtree(gone, ignore_errors=True)
+    return not place.exists()
 
 
 def _start(place: Path, lock: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -152,19 +164,24 @@ def _start(place: Path, lock: int, environment: Mapping[str, str]) -> subprocess
 
 @contextmanager
 def _locked(place: Path) -> Iterator[int | None]:
-    """The lock of a run; None while its runner holds it, or when there is no such run."""
+    """The lock of a run; None while somebody holds it, or when there is no such run."""
     try:
         lock = os.open(place / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         yield None
         return
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield lock
-    except BlockingIOError:
-        yield None
+        yield lock if _taken(lock, place) else None
     finally:
         os.close(lock)
+
+
+def _taken(lock: int, place: Path) -> bool:
+    """Lock it; False where another has, or where the run was removed between opening and locking."""
+    with suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(lock), (place / "lock").stat())
+    return False
 
 
 def _outlived(place: Path, within_s: float) -> bool:

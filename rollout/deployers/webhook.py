@@ -79,6 +79,8 @@ class WebhookOptions(Options):
 class WebhookDeployer:
     """Gives orders over HTTP, one region's."""
 
+    told_region = True  # `region` of each order
+
     def __init__(self, options: WebhookOptions, surroundings: Surroundings) -> None:
         self._options = options
         self._around = surroundings

@@ -15,7 +15,6 @@ from rollout.core.judge.alone import acts_at
 from rollout.core.judge.suspects import Suspect
 from rollout.core.model import (
     ActionState,
-    Kind,
     ObligationKind,
     ObligationState,
     Outcome,
@@ -24,20 +23,18 @@ from rollout.core.model import (
     RegionRollout,
     Rollout,
 )
-from rollout.core.policy import Bake
 from rollout.core.signals import Judgement, Verdict, VerdictKind
-from rollout.foresight.sight import smallest_rises, step_words
+from rollout.foresight.sight import step_words
 from rollout.foresight.traffic import Traffic
 from rollout.ports import Case, Observed
 from rollout.possible import possible_intents, replaced_in
 from rollout.showing.barriers import awaited, gate_views, needs
 from rollout.showing.checks import check_view
+from rollout.showing.exposure import absence, bake, exposure, what_runs
 from rollout.showing.retries import retried
 from rollout.showing.upcoming import next_in_stage, undeployed
 from rollout.showing.views import (
-    BakeView,
     CheckView,
-    Exposure,
     Next,
     PolicyName,
     RegionView,
@@ -167,7 +164,7 @@ class RolloutReader:
             needs_person=self._needs_person(),
             possible=self._possible(),
             rollback_effect=self._rollback_effect(),
-            exposure=self._exposure(),
+            exposure=exposure(self.case, self.judgement, self.now),
             stages=tuple(self._stage(i) for i in range(len(self.plan.stages))),
             policy=PolicyName(name=rollout.policy, revision=rollout.policy_revision),
             hold=rollout.hold,
@@ -402,69 +399,31 @@ class RolloutReader:
                 return kind
         return VerdictKind.UNDECIDED
 
-    def _exposure(self) -> Exposure:
-        seen = (r for r in self.rollout.touched if r.judge_from or not self.plan.observes)
-        touched = tuple(seen)
-        share = sum(self.plan.regions[r.region].traffic_share * self._peak(r) / 100 for r in touched)
-        begun = min((r.touched_at for r in touched if r.touched_at), default=self.now)
-        taken = {o.region: o.ended_at for o in self.case.obligations if o.state is ObligationState.TAKEN_OVER}
-        end = max((r.restored_at or taken.get(r.region) or self.now for r in touched), default=begun)
-        requests = sum(v.exposed for v in self.judgement.verdicts if v.signal == "errors")
-        return Exposure(
-            regions=tuple(r.region for r in touched),
-            traffic_share=round(share, 4),
-            duration_s=round((end - begun).total_seconds()),
-            requests=round(requests),
-        )
-
-    def _peak(self, region: RegionRollout) -> int:
-        """The highest weight that was ever ordered there, in percent; going back does not lower it."""
-        orders = (
-            record.action.weight
-            for record in self.case.actions
-            if record.action.kind is Kind.DEPLOY
-            and record.action.region == region.region
-            and (record.attempts or record.state is not ActionState.DROPPED)
-        )
-        return max(orders, default=region.weight)
-
     def _stage(self, index: int) -> StageView:
         stage = self.plan.stages[index]
         regions = tuple(self._region(r, index) for r in self.rollout.regions if r.stage == index)
         return StageView(name=stage.name, regions=regions)
 
     def _region(self, region: RegionRollout, stage: int) -> RegionView:
+        running, running_at = what_runs(region)
         return RegionView(
             region=region.region,
             title=self.plan.regions[region.region].title,
             phase=region.phase,
             since=region.since,
-            running_version=" + ".join(sorted(region.running)) or None,
-            running=region.running,
-            running_at=region.running_at,
+            running_version=" + ".join(sorted(running)) or None,
+            running=running,
+            running_at=running_at,
             weight=region.weight,
             back_to=region.back_to.release.version if region.back_to else None,
             step=region.step,
             steps=tuple(step_words(step) for step in self.plan.stages[stage].steps),
-            bake=self._bake(region, stage),
+            bake=bake(self.case, region, self.traffic, self.now),
             touched_at=region.touched_at,
             passed_at=region.passed_at,
             restored_at=region.restored_at,
-            message=region.trouble or self._said(region),
+            message=region.trouble or absence(self.case, region, self.now) or self._said(region),
             checks=tuple(self._check(v) for v in self._verdicts(region.region)),
-        )
-
-    def _bake(self, region: RegionRollout, stage: int) -> BakeView | None:
-        steps = self.plan.stages[stage].steps
-        step = steps[region.step] if region.step < len(steps) else None
-        if not isinstance(step, Bake) or region.phase is not RegionPhase.BAKING:
-            return None
-        begun = region.bake_started_at or self.now
-        return BakeView(
-            planned_s=round(step.max),
-            elapsed_s=round((self.now - begun).total_seconds()),
-            until=step.until,
-            detectable=smallest_rises(self.plan, region.region, self.traffic, region.weight, step),
         )
 
     def _said(self, region: RegionRollout) -> str:

@@ -18,7 +18,7 @@ import rollout
 from rollout.core.errors import StoreError
 from rollout.core.model import FINISHED
 from rollout.store.sqlite import APPLICATION_ID, sqlite_module
-from rollout.store.sqlite_faults import store_error
+from rollout.store.sqlite_faults import DAMAGED, code_of, store_error
 
 INFO, FILES = "backup_info", "backup_files"
 _SIDE_FILES = ("-wal", "-shm", "-journal")
@@ -85,14 +85,14 @@ def verify(path: Path) -> Backup:
     """
     if not path.is_file():
         raise StoreError(f"There is no file '{path}'.")
-    with errors_of(path), closing(_connect(path, read_only=True)) as conn:
+    with _reading(path), closing(_connect(path, read_only=True)) as conn:
         (owner,) = conn.execute("PRAGMA application_id").fetchone()
         if owner != APPLICATION_ID:
             raise StoreError(f"'{path}' is no database of this program (application id {owner}).")
         wrong = [row[0] for row in conn.execute("PRAGMA integrity_check(5)") if row[0] != "ok"]
         wrong += [f"{row[0]} row {row[1]} names a {row[2]} that is not there" for row in _broken(conn)]
         if wrong:
-            raise StoreError(f"'{path}' is damaged: {'; '.join(wrong)}. Restore another backup.")
+            raise _damaged(path, "; ".join(wrong))
         return _described(path, conn)
 
 
@@ -196,6 +196,22 @@ def errors_of(path: Path) -> Iterator[None]:
         yield
     except module.Error as error:
         raise store_error(path, error) from error
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """The same of a file that may be a backup: what mends a live database would write over it."""
+    with errors_of(path):
+        try:
+            yield
+        except sqlite_module().DatabaseError as error:
+            if code_of(error) in DAMAGED:
+                raise _damaged(path, str(error)) from error
+            raise
+
+
+def _damaged(path: Path, why: str) -> StoreError:
+    return StoreError(f"The backup '{path}' is damaged: {why}. Nothing was changed; take an older backup.")
 
 
 def _note(part: Path, files: Mapping[str, Path], now: datetime) -> None:

@@ -19,7 +19,7 @@ from rollout.store import tables
 from rollout.store.writing import add_missing, put
 
 NOBODY = ""
-FORGOTTEN = timedelta(days=1)  # after its lease, when nothing is known of a replica any more
+FORGOTTEN = timedelta(days=1)  # after its lease, when a replica is not listed any more
 _C, _REPLICA = tables.claims, tables.replicas
 _NOW = bindparam("now", type_=_REPLICA.c.until.type)
 _OWNER_LIVES = select(_REPLICA.c.id).where(_REPLICA.c.id == _C.c.owner, _REPLICA.c.until > _NOW).exists()
@@ -36,6 +36,10 @@ _TAKES = (
 _LIVING = select(func.count()).select_from(_REPLICA).where(_REPLICA.c.until > _NOW).scalar_subquery()
 _COUNTED = select(_LIVING.label("living"), func.count().label("services")).select_from(_C)
 _KNOWN = select(_REPLICA).where(_REPLICA.c.id == bindparam("me"))
+_SINCE = bindparam("since", type_=_REPLICA.c.until.type)
+_LISTED = select(_REPLICA).where(_REPLICA.c.until >= _SINCE).order_by(_REPLICA.c.id)
+_GONE = select(_REPLICA.c.id).where(_REPLICA.c.until < _SINCE).limit(bindparam("limit"))
+_FORGET = delete(_REPLICA).where(_REPLICA.c.id.in_(_GONE.scalar_subquery()))
 _OWNER = select(_C.c.owner, _C.c.epoch).where(_C.c.service == bindparam("of"))
 OWNED = select(_C.c.service).where(_C.c.owner == bindparam("owner"))
 """The services that a replica holds, as a subquery; `owner` is its id."""
@@ -79,7 +83,7 @@ def any_free(conn: Connection, now: datetime) -> bool:
 
 
 def replicas(conn: Connection, now: datetime) -> tuple[SeenReplica, ...]:
-    """Every replica of the last day, by id, and what it holds."""
+    """Every replica whose lease held within the last day, by id, and what it holds."""
     held: dict[str, list[str]] = {}
     for row in conn.execute(select(_C.c.service, _C.c.owner).order_by(_C.c.service)):
         held.setdefault(row.owner, []).append(row.service)
@@ -92,8 +96,13 @@ def replicas(conn: Connection, now: datetime) -> tuple[SeenReplica, ...]:
             alive=row.until > now,
             services=tuple(held.get(row.id, ())),
         )
-        for row in conn.execute(select(_REPLICA).order_by(_REPLICA.c.id))
+        for row in conn.execute(_LISTED, {"since": now - FORGOTTEN})
     )
+
+
+def forget(conn: Connection, now: datetime, limit: int) -> int:
+    """Delete replicas that are not listed any more, at most `limit`. Returns how many."""
+    return conn.execute(_FORGET, {"since": now - FORGOTTEN, "limit": limit}).rowcount
 
 
 def declare(conn: Connection, service: str) -> None:
@@ -144,8 +153,6 @@ def _renew(conn: Connection, now: datetime, replica: Replica, *, first: bool) ->
         "until": now + timedelta(seconds=replica.lease_s),
     }
     put(conn, _REPLICA, [row])
-    if first:
-        conn.execute(delete(_REPLICA).where(_REPLICA.c.until < now - FORGOTTEN))
 
 
 def _own(conn: Connection, services: Collection[str], owner: str) -> None:

@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import Connection
 
 from rollout.ports import Keep
-from rollout.store import accounts, aging, requests, settling, thinning
+from rollout.store import accounts, aging, claims, requests, settling, thinning
 from rollout.store.disk import Room
 
 log = structlog.get_logger(__name__)
@@ -30,6 +30,7 @@ def step(conn: Connection, room: Callable[[Connection, int], Room], now: datetim
         partial(thinning.thin, conn, now, keep),
         partial(aging.drop_rollouts, conn, now, keep),
         partial(aging.drop_access, conn, now, keep),
+        partial(claims.forget, conn, now),
     ):
         if left > 0:
             left -= piece(left)

@@ -153,7 +153,7 @@ class SqlStore(Store):
         return await self._read(lambda conn: claims.any_free(conn, self.database.now(conn)))
 
     async def replicas(self) -> tuple[SeenReplica, ...]:
-        """The replicas of the last day, by id, and what each holds."""
+        """Those whose lease held within the last day, by id, and what each holds."""
         return await self._read(lambda conn: claims.replicas(conn, self.database.now(conn)))
 
     # ------------------------------------------------------------------ rollouts

@@ -29,6 +29,7 @@ _SAYS = {
     _CANTOPEN: "cannot be opened. Check that the directory exists and that this user may read and write",
     _NOTADB: "is not a database. Name another file in the database URL, or move away",
 }
+DAMAGED = frozenset({_CORRUPT, _NOTADB})
 _SAYS[_LOCKED] = _SAYS[_BUSY]
 _SAYS[_AUTH] = _SAYS[_CANTOPEN]
 

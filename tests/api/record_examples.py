@@ -25,7 +25,7 @@ SENT: dict[str, Any] = {
     "POST /v1/rollouts/{id}/notes": {"text": "The load test is running until 10:00."},
     "PUT /v1/rollouts/{id}/gates/{name}": {"status": "passed", "url": "https://ci.example/runs/7"},
     "PUT /v1/services/{name}": {"policy": "standard", "owners": ["ann"]},
-    "POST /v1/services/{name}/adopt": {"reason": "It has run for a month."},
+    "POST /v1/services/{name}/adopt": {"reason": "It has run for a month.", "regions": ["R3"]},
     "POST /v1/policies/validate": {"text": (EXAMPLES.parents[1] / "policies/standard.yaml").read_text()},
     "POST /v1/tokens": {"name": "ci", "role": "deployer", "services": [OURS], "days": 30},
 }

@@ -225,7 +225,8 @@ async def test_a_database_that_fails_is_a_503_that_says_when_to_try_again(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer = await _ask_failing(world, StoreError("The database '/secret/path' is full."))
-    assert_problem(answer, 503, "store")
+    body = assert_problem(answer, 503, "store")
+    assert body["detail"].endswith(f"The log has the cause under the trace id {body['trace_id']}.")
     assert int(answer.headers["retry-after"]) > 0
     assert "/secret/path" not in answer.text
     assert "/secret/path" in capsys.readouterr().out

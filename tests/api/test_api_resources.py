@@ -69,7 +69,8 @@ async def test_what_runs_is_shown_and_can_be_adopted(world: World, admin: httpx.
     answer = await admin.post(f"/v1/services/{OURS}/adopt", json=ACT)
     assert_problem(answer, 409, "not-read")
     await world.put_running({"R3": {"2.4.1": 4}, "R1": {"2.4.1": 3, "2.5.0": 1}})
-    assert_problem(await admin.post(f"/v1/services/{OURS}/adopt", json=ACT), 409, "mixed")
+    both = {**ACT, "regions": ["R3", "R1"]}
+    assert_problem(await admin.post(f"/v1/services/{OURS}/adopt", json=both), 409, "mixed")
     adopted = await admin.post(f"/v1/services/{OURS}/adopt", json={**ACT, "regions": ["R3"]})
     assert adopted.status_code == 200
     assert [(good["region"], good["how"], good["by"]) for good in adopted.json()["items"]] == [

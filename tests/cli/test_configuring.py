@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.cli.conftest import Ran
 
 Run = Callable[..., Ran]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +29,24 @@ def test_a_first_policy_observes_is_short_and_can_be_used(run: Run, tmp_path: Pa
     assert run("policy", "validate", str(file)).code == 0
     for command in ("policy validate", "service put checkout --policy checkout", "start checkout VERSION"):
         assert f"rollout {command}" in ran.err
+
+
+def test_the_first_policy_of_all_is_written_where_there_is_only_regions_yaml(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROLLOUT_CONFIG", str(tmp_path))
+    shutil.copy(ROOT / "regions.yaml", tmp_path)
+    ran = run("policy", "init", "checkout")
+    file = tmp_path / "policies" / "checkout.yaml"
+    assert (ran.code, ran.out.strip()) == (0, str(file))
+    assert f"There is no {tmp_path / 'policies' / 'signals.yaml'} yet" in ran.err
+    assert "what errors, latency, restarts mean to your source (scrape)" in ran.err
+    shutil.copy(ROOT / "policies" / "signals.yaml", file.parent)
+    assert run("policy", "validate", str(file)).code == 0
+    file.unlink()
+    ran = run("policy", "init", "checkout")
+    assert (ran.code, "There is no" in ran.err) == (0, False)
+    assert run("policy", "validate", str(file)).code == 0
 
 
 def test_a_policy_that_is_there_is_left_alone_without_force(run: Run, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from rollout.store.sqlite import SqliteDatabase
 from rollout.testing import ManualClock
 from tests.cli.conftest import Ran, StandIn, problem
+from tests.cli.emergency_lab import POLICY, SIGNALS
 from tests.cli.views import service
 
 Run = Callable[..., Ran]
@@ -171,7 +172,80 @@ def test_a_disk_without_room_is_a_failed_database(
     check = checks(run)["database"]
     assert check["state"] == "fail"
     assert "the disk is full" in check["message"]
-    assert check["fix"] == f"free space on the disk of {tmp_path}: 4,096 bytes are left"
+    assert check["fix"].startswith(f"free space on the disk of {tmp_path}: 4,096 bytes are left; while it is")
+
+
+@pytest.mark.real
+def test_a_database_that_is_damaged_or_gone_names_the_way_back_without_it(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "rollout.db").write_bytes(b"no database, but long enough to be read as a header" * 20)
+    damaged = checks(run)["database"]
+    (tmp_path / "rollout.db").unlink()
+    (tmp_path / "known-good.json").touch()
+    gone = checks(run)["database"]
+    for check in (damaged, gone):
+        assert check["state"] == "fail"
+        assert "while it is gone, 'rollout emergency restore SERVICE --region R' brings" in check["fix"]
+    assert "shows that there was one" in gone["message"]
+    assert "rollout db restore FILE" in gone["fix"]
+
+
+PROGRAMS = "kind: command, options: {commands: {deploy: [a], restore: [a], verify: [a]}"
+HAPROXY = "kind: haproxy, options: {socket: /none, services: {mail: {backend: m}}, through: {%s}}"
+
+
+@pytest.fixture
+def with_deployer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Replicas on a PostgreSQL that nobody reaches, and one region with this deployer."""
+    config = tmp_path / "config"
+    (config / "policies").mkdir(parents=True)
+    (config / "policies" / "signals.yaml").write_text(SIGNALS)
+    (config / "policies" / "standard.yaml").write_text(POLICY)
+    monkeypatch.setenv("ROLLOUT_CONFIG", str(config))
+    monkeypatch.setenv("ROLLOUT_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/none")
+
+    def written(deployer: str) -> None:
+        about = "name: R3, title: APAC, time_zone: Asia/Tokyo, order: 1, traffic_share: 100%"
+        region = f"{{{about}, deployer: {{{deployer}}}, source: {{kind: scrape}}}}"
+        (config / "regions.yaml").write_text(f"apiVersion: rollout/v1\nregions: [{region}]\n")
+
+    return written
+
+
+@pytest.mark.parametrize("deployer", [PROGRAMS + "}", HAPROXY % (PROGRAMS + "}")])
+def test_programs_that_replicas_could_run_side_by_side_are_warned_of(
+    run: Run, with_deployer: Callable[[str], None], deployer: str
+) -> None:
+    with_deployer(deployer)
+    check = checks(run)["R3 records"]
+    assert check["state"] == "warn"
+    assert check["fix"].startswith("R3 in regions.yaml gets `fences: true` where")
+
+
+@pytest.mark.parametrize("more", ["fences: true", "records: /var/lib/rollout-shared"])
+def test_programs_that_fence_or_share_their_records_are_not_warned_of(
+    run: Run, with_deployer: Callable[[str], None], more: str
+) -> None:
+    with_deployer(f"{PROGRAMS}, {more}}}")
+    assert "R3 records" not in checks(run)
+
+
+def test_records_of_one_controller_are_not_warned_of(
+    run: Run, with_deployer: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_deployer(PROGRAMS + "}")
+    monkeypatch.delenv("ROLLOUT_DATABASE_URL")
+    assert "R3 records" not in checks(run)
+
+
+def test_without_a_server_it_is_not_said_that_nothing_runs(
+    run: Run, server: StandIn, with_deployer: Callable[[str], None]
+) -> None:
+    with_deployer(PROGRAMS + "}")
+    server.answers["GET /readyz"] = problem(503, "store", "The database does not answer.")
+    check = checks(run)["R3 deployer command"]
+    assert check["state"] == "skip"
+    assert check["message"].startswith("not known: no server says which services are declared")
+    assert "nothing runs there" not in run("doctor").out
 
 
 @pytest.mark.real

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import threading
@@ -85,6 +86,12 @@ def test_an_unknown_service_or_region_names_those_that_are_known(lab: Lab) -> No
 def test_nobody_is_asked_without_a_terminal_and_a_reason_is_needed(lab: Lab) -> None:
     done = lab.run("restore", "mail", "--region", "R3", "--reason", "x")
     assert "Say it with --yes" in wrong(done)
+    assert "try: rollout emergency restore mail --region R3 --reason x --yes\n" in done.stderr
+    more = ("--to", "1.0.0", "--by", "ana", "--within", "30s", "--even-so")
+    said = wrong(lab.run("restore", "mail", "--region", "R3", "--reason", "it's on fire", *more))
+    again = shlex.split(said.rpartition("try: ")[2])
+    assert again[:6] == ["rollout", "emergency", "restore", "mail", "--region", "R3"]
+    assert again[6:] == [*more, "--reason", "it's on fire", "--yes"]
     assert "A reason is needed" in wrong(lab.run("restore", "mail", "--region", "R3", "--yes"))
     assert lab.state["orders"] == []
 

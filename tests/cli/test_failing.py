@@ -103,6 +103,14 @@ def test_a_token_that_cannot_be_sent_is_2_and_not_shown(
     assert "geheim" not in ran.err
 
 
+def test_a_server_without_its_database_names_the_way_back_without_it(run: Run, server: StandIn) -> None:
+    server.answers[f"GET /v1/rollouts/{ID}"] = problem(503, "store", "The database is not there.")
+    ran = run("status", ID)
+    assert ran.code == 40
+    assert "try: rollout doctor, on the controller's machine" in ran.err
+    assert "'rollout emergency restore SERVICE --region R' brings a region back" in ran.err
+
+
 def test_a_fault_of_the_server_shows_its_trace_id(run: Run, server: StandIn) -> None:
     server.answers[ONE] = problem(500, "internal", "The controller failed.")
     assert "trace abc" in run("status", ID).err

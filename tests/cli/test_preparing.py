@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Ran, StandIn
+from tests.cli.conftest import Ran, StandIn, problem
 from tests.cli.views import ID, at, held, plan, rolled_back, running, service, view
 
 Run = Callable[..., Ran]
@@ -45,6 +45,14 @@ def test_adopt_shows_what_can_be_gone_back_to(run: Run, server: StandIn) -> None
     assert server.body(0) == {"reason": "runs for months", "regions": ["R3"]}
     assert ran.out.splitlines()[1].split() == ["R3", "4", "×", "1.1.0", "1.1.0", "–", "–"]
     assert ran.err == "Now a release can be started: rollout start mail-sender VERSION\n"
+
+
+def test_adopt_exits_4_where_a_region_was_not_read_back(run: Run, server: StandIn) -> None:
+    why = "Nothing was adopted: R3 was not read back yet. Adopt again once that is mended and read."
+    server.answers["POST /v1/services/mail-sender/adopt"] = problem(409, "not-read", why)
+    ran = run("adopt", "mail-sender", "--reason", "runs for months")
+    assert (ran.code, ran.out) == (4, "")
+    assert ran.err == f"✖ {why}\n  try: rollout service show mail-sender\n"
 
 
 def test_adopt_names_the_held_rollouts_that_can_go_on_now(run: Run, server: StandIn) -> None:

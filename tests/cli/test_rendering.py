@@ -194,3 +194,9 @@ def test_every_phase_of_a_rollout_has_a_sign() -> None:
     signs = {phase: render.sign_of(phase)[0] for phase in Phase}
     assert signs[Phase.ROLLBACK_FAILED] != signs[Phase.SUCCEEDED]
     assert all(drawn(render.status(view(phase)))[0][0] == sign for phase, sign in signs.items())
+
+
+def test_a_replica_that_is_gone_says_when_its_lease_ended() -> None:
+    gone = {"id": "rep_1", "about": "process 1 on a", "alive": False, "until": "2026-11-21T18:20:07.5Z"}
+    (_, line) = drawn(render.replicas({"items": [{**gone, "services": []}]}))
+    assert line == "rep_1    process 1 on a  gone: its lease ended at 2026-11-21 18:20:07 UTC  –"

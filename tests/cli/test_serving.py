@@ -54,6 +54,18 @@ def test_serve_prints_its_url_keeps_the_token_secret_and_ends_in_order(
     assert "Stopped. Rollouts stand where they are" in err
 
 
+def test_a_database_that_has_tokens_already_says_how_to_log_in_without_a_file(
+    run: Run, tmp_path: Path
+) -> None:
+    assert run("token", "create", "ann", "--role", "admin", "--local").code == 0
+    with serving("--show-token") as (process, _):
+        err = ended(process, signal.SIGTERM)
+    assert not (tmp_path / "admin-token").exists()
+    assert "The database has tokens already, so no admin token was written here." in err
+    assert "rollout token create NAME --role admin --local" in err
+    assert str(tmp_path / "admin-token") not in err
+
+
 def test_ctrl_c_ends_serve_in_order_with_130() -> None:
     with serving("--json") as (process, line):
         told = json.loads(line)

@@ -91,12 +91,14 @@ WRONG = {
     "two regions that would move the same instances": (
         "regions.yaml", "directory: var/R1", "directory: var/R3",
         [("regions.yaml:15: regions.1.deployer: regions R3 and R1 have the same deployer with the same "
-          "options, and would move the same instances; give each its own, such as another directory")],
+          "options, and its orders do not say the region, so 'pretend' would move the same instances for "
+          "both; give each its own options, such as another directory")],
     ),
     "two deployers that are the same only by a default": (
         "regions.yaml", "directory: var/R1", "directory: var/R3, instances: 1",
         [("regions.yaml:15: regions.1.deployer: regions R3 and R1 have the same deployer with the same "
-          "options, and would move the same instances; give each its own, such as another directory")],
+          "options, and its orders do not say the region, so 'pretend' would move the same instances for "
+          "both; give each its own options, such as another directory")],
     ),
     "an unknown key of a region": (
         "regions.yaml", "title: APAC", "titel: APAC",
@@ -191,6 +193,33 @@ def test_regions_whose_options_name_the_region_are_not_the_same(directory: Path)
     edit(directory, "regions.yaml", "directory: var/R3", 'directory: "var/{region}"')
     edit(directory, "regions.yaml", "directory: var/R1", 'directory: "var/{region}"')
     assert list(load_configuration(directory).regions) == ["R3", "R1"]
+
+
+BASIC = "commands: {deploy: [./order], restore: [./order], verify: [./order]}"
+HAPROXY = (
+    f"{{socket: a:1, services: {{m: {{backend: m}}}}, through: {{kind: command, options: {{{BASIC}}}}}}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "apart"),
+    [
+        ("command", f"{{{BASIC}}}", True),
+        ("webhook", '{url: "https://deploy.example/orders", secret_env: SECRET}', True),
+        ("process", "{directory: var, services: {}}", False),
+        ("haproxy", HAPROXY, False),
+    ],
+)
+def test_regions_may_share_a_deployer_whose_orders_say_the_region(
+    directory: Path, kind: str, options: str, apart: bool
+) -> None:
+    for between, name in ((", ", "R3"), ("\n      ", "R1")):
+        written = f"pretend{between}options: {{directory: var/{name}}}"
+        edit(directory, "regions.yaml", written, f"{kind}{between}options: {options}")
+    if apart:
+        assert list(load_configuration(directory).regions) == ["R3", "R1"]
+    else:
+        assert f"so '{kind}' would move the same instances for both" in "".join(problems(directory))
 
 
 def test_problems_of_several_files_come_in_one_error(directory: Path) -> None:

@@ -310,3 +310,8 @@ def test_an_undecided_bake_says_what_is_missing(plan: Plan):
 )
 def test_numbers_carry_their_unit(kind: SignalKind, unit: str, value: float | None, said: str):
     assert say.number(kind, unit, value) == said
+
+
+def test_one_is_singular() -> None:
+    assert [say.many(n, "policy", "policies") for n in (0, 1, 2)] == ["0 policies", "1 policy", "2 policies"]
+    assert say.many(1200, "region") == "1,200 regions"

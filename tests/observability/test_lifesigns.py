@@ -142,9 +142,7 @@ async def test_a_failing_switch_is_logged_once_without_its_path_and_shown(
         ("heartbeat url failed; calling on", "127.0.0.1", trouble)
     ]
     assert len(failed) == 2
-    assert len(switch.asked) == 2 or not answer, (
-        "no redirect is followed; who gives up may not be heard"
-    )
+    assert len(switch.asked) == 2 or not answer, "no redirect is followed; who gives up may not be heard"
     shown = heartbeat_out(beacon)
     assert shown is not None
     assert shown.ok

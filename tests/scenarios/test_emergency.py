@@ -80,6 +80,24 @@ async def test_a_rollout_under_way_is_held_in_the_name_of_who_did_it(world: Worl
     assert await world.store.doubted() == ()  # it was read back as it was recorded
 
 
+async def test_what_was_read_back_is_shown_and_neither_bake_nor_reach_goes_on(world: World) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    emergency = await ordered(world, "1.0.0")
+    await back(world, emergency)
+    shown = []
+    for seconds in (15, 60):
+        await world.run(seconds)
+        view = await world.view(rollout_id)
+        (region,) = [one for one in view.regions if one.region == "R3"]
+        assert region.bake is not None
+        shown.append((region.running, region.bake.elapsed_s, view.exposure.duration_s, region.message))
+    running, baked_s, reach_s, message = shown[0]
+    assert shown[1] == shown[0]
+    assert running == {"1.0.0": 4}
+    assert 0 <= baked_s <= reach_s <= (emergency.at - (await world.rollout(rollout_id)).created_at).seconds
+    assert message == f"1.1.0 does not run here since {emergency.at:%H:%M:%S} UTC"
+
+
 async def test_a_deploy_that_was_pending_is_dropped_and_not_taken_for_a_failure(world: World) -> None:
     await world.given_known_good()
     world.plugins.fake_deployer("R3").slow(Kind.DEPLOY, 1000)

@@ -142,6 +142,30 @@ async def test_what_does_not_answer_or_is_not_healthy_cannot_be_adopted(world: W
         await world.commands.adopt("mail", ADMIN, "looks fine from here")
 
 
+async def test_adopting_names_each_region_that_was_not_read_back_and_adopts_none(world: World) -> None:
+    for name in ("R3", "R1", "R2"):
+        world.plugins.fake_deployer(name).install("mail", "1.0.0")
+    world.plugins.fake_deployer("R2").unreachable = True
+    await world.store.put_service(Service(name="mail", policy="standard"))
+    await world.run(3)
+    with pytest.raises(Conflict, match=r"adopted: R2 does not answer \(.*name the others alone: R"):
+        await world.commands.adopt("mail", ADMIN, "it serves well")
+    assert not any(known.known_good for known in await world.store.service_regions("mail"))
+    await world.commands.adopt("mail", ADMIN, "it serves well", ["R3", "R1"])
+    world.plugins.fake_deployer("R2").unreachable = False
+    await world.run(3)
+    assert len(await world.commands.adopt("mail", ADMIN, "it serves well")) == 3
+
+
+async def test_what_was_read_back_long_ago_is_not_adopted(world: World) -> None:
+    await world.given_known_good()
+    world.clock.advance(61)  # nobody reads meanwhile
+    with pytest.raises(Conflict, match=r"R3 was last read back 6\d s ago, more than 60 s"):
+        await world.commands.adopt("mail", ADMIN, "it served well")
+    await world.run(3)
+    assert len(await world.commands.adopt("mail", ADMIN, "it serves well")) == 3
+
+
 async def test_a_watch_rests_under_a_newer_release_and_goes_on_when_that_is_taken_back(
     world: World,
 ) -> None:

@@ -85,6 +85,16 @@ async def test_a_damaged_backup_is_refused_and_nothing_is_replaced(store: SqlSto
     assert not target.exists()
 
 
+@pytest.mark.parametrize("content", [b"SQLite format 3\0" + b"\xff" * 4096, b"no database at all" * 99])
+def test_a_damaged_backup_says_so_and_to_take_an_older_one(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.db").write_bytes(content)
+    for refuse in (verify, lambda path: restore(path, tmp_path / "rollout.db", tmp_path, T0)):
+        with pytest.raises(StoreError) as told:
+            refuse(tmp_path / "bad.db")
+        assert str(told.value).startswith(f"The backup '{tmp_path}/bad.db' is damaged: ")
+        assert str(told.value).endswith("Nothing was changed; take an older backup.")
+
+
 def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "other.db")
     other.execute("CREATE TABLE mine (x)")

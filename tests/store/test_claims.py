@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection
 
 from rollout.core.errors import Fenced, StaleWrite
-from rollout.ports import Change, Fence, Held, Observed, Replica
+from rollout.ports import Change, Fence, Held, Keep, Observed, Replica
 from rollout.store import SqlStore
 from tests.store.builders import T0, action, at, plan, rollout, service, transition
 
@@ -184,3 +184,17 @@ async def test_replicas_that_start_together_share_everything_and_nothing_twice(
     held = [name for one in found for name in one.claims]
     assert sorted(held) == names
     assert sorted(len(one.claims) for one in found) == [1, 3, 3]
+
+
+async def test_a_replica_that_is_gone_is_listed_for_a_day_and_then_forgotten(
+    store: SqlStore, time: _Time
+) -> None:
+    await _first(store, ANN)
+    time.seconds = ANN.lease_s + 86_400
+    await _first(store, BOB)
+    assert [(one.id, one.alive) for one in await store.replicas()] == [("ann", False), ("bob", True)]
+    time.seconds += 1
+    assert [one.id for one in await store.replicas()] == ["bob"]
+    await store.forget(T0 + timedelta(seconds=time.seconds), Keep())
+    time.seconds = 0  # the row itself is gone, and the only one that lives stays
+    assert [one.id for one in await store.replicas()] == ["bob"]

@@ -43,7 +43,7 @@ def decide(rollout: Rollout, plan: Plan, evidence: Facts, now: datetime) -> Deci
 def _act_on_harm(draft: Draft, before: Rollout) -> None:
     """Harm sends every touched region back, from every phase that is not going back already."""
     found = draft.facts.judgement
-    culprits = tuple(culprit for culprit in found.culprits if not _gone(before, culprit.region))
+    culprits = tuple(c for c in found.culprits if not drift.taken_out(before, before.region(c.region)))
     if not culprits or Trigger.HARM not in PHASES[draft.phase] or not draft.rollout.touched:
         return
     if draft.phase is Phase.SUCCEEDED and not watching(draft):
@@ -54,12 +54,6 @@ def _act_on_harm(draft: Draft, before: Rollout) -> None:
         observing.note_harm(draft, reason, remark)
         return
     back.roll_back(draft, Trigger.HARM, reason, since=reason.since, remark=remark)
-
-
-def _gone(rollout: Rollout, name: str) -> bool:
-    """Whether somebody took the release out of a region: its silence there is no harm."""
-    drift = rollout.region(name).drift
-    return drift is not None and drift.told and rollout.release.version not in drift.running
 
 
 def _held(draft: Draft) -> None:

@@ -7,7 +7,7 @@ what was ordered again, which forward.py and back.py do as after any order.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rollout.core import reason as say
 from rollout.core.actions import ActionRecord
@@ -26,6 +26,7 @@ from rollout.core.model import (
     Reason,
     RegionPhase,
     RegionRollout,
+    Rollout,
 )
 from rollout.core.plan import SetWeight
 
@@ -66,6 +67,13 @@ def look(draft: Draft) -> None:
 def drifting(draft: Draft) -> bool:
     """Whether a region may run something else than was ordered, so that nothing more may be touched."""
     return any(region.drift is not None for region in draft.rollout.touched)
+
+
+def taken_out(rollout: Rollout, region: RegionRollout) -> datetime | None:
+    """Since when the release does not run there, as somebody took it out: its silence is no harm."""
+    drift = region.drift
+    gone = drift is not None and drift.told and rollout.release.version not in drift.running
+    return drift.since if drift is not None and gone else None
 
 
 def order_again(draft: Draft, actor: str) -> None:
