@@ -160,7 +160,7 @@ class Reconciler:
         due = await self._store.due(self._clock.now(), most, self._holding.owner)
         if len(due) < most:  # who is troubled and not among all that are due has ended, or is another's
             self._troubled = {one: trouble for one, trouble in self._troubled.items() if one in due}
-        observed = _by_service(await self._store.observed()) if due else {}
+        observed = by_service(await self._store.observed()) if due else {}
         for rollout_id in due:
             await self._take_further(rollout_id, observed)
             if self._holding.is_due:
@@ -406,7 +406,8 @@ def _running(regions: Iterable[ServiceRegion]) -> dict[str, Seen]:
     }
 
 
-def _by_service(observed: Iterable[Observed]) -> Mapping[str, Sequence[Observed]]:
+def by_service(observed: Iterable[Observed]) -> Mapping[str, Sequence[Observed]]:
+    """Readings, by whose they are."""
     found: dict[str, list[Observed]] = {}
     for one in observed:
         found.setdefault(one.service, []).append(one)

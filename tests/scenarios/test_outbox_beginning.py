@@ -3,6 +3,7 @@
 from typing import Any
 
 from rollout.core.model import ActionState, Kind, Phase, RegionPhase
+from rollout.reconciler import by_service
 from tests.scenarios.world import DANA, World
 
 
@@ -19,7 +20,7 @@ async def test_no_deploy_begins_after_a_rollback_was_decided_though_it_was_found
         if "lane" in keywords and any(r.action.kind is Kind.DEPLOY for r in found) and not deploys:
             deploys.extend(r.key for r in found if r.action.kind is Kind.DEPLOY)
             await world.commands.rollback(rollout_id, DANA, "now")
-            await world.reconciler._take_further(rollout_id, await world.store.observed())
+            await world.reconciler._take_further(rollout_id, by_service(await world.store.observed()))
         return found
 
     world.store.due_actions = stale  # type: ignore[method-assign]
@@ -50,7 +51,7 @@ async def test_a_deploy_that_waits_for_a_held_rollout_says_so_and_has_its_whole_
         if any(r.action.kind is Kind.DEPLOY for r in found) and not held:
             held.extend(r.key for r in found if r.action.kind is Kind.DEPLOY)
             await world.commands.hold(rollout_id, DANA, "let me look")
-            await world.reconciler._take_further(rollout_id, await world.store.observed())
+            await world.reconciler._take_further(rollout_id, by_service(await world.store.observed()))
         return found
 
     world.store.due_actions = stale  # type: ignore[method-assign]
