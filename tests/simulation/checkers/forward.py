@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from math import floor, isfinite
 
 from rollout.core.machine import RegionTrigger
-from rollout.core.model import Kind, ObligationKind, ObligationState, RegionRollout
+from rollout.core.model import ActionState, Kind, ObligationKind, ObligationState, RegionRollout
 from rollout.core.policy import ApprovalStep, GateStep
 from rollout.core.signals import Sample
 from tests.simulation.checkers.violation import Checker, Violation, broken
 from tests.simulation.given import BAKE_S, MAX_AGE_S, MIN_REQUESTS
-from tests.simulation.history import Added, Changed, Committed, Happened, History, Stored
+from tests.simulation.history import Added, Changed, Committed, Happened, History, Saved, Stored
 
 SLOWER = 0.85  # of a bake, by true time: a clock that makes up for a jump runs a tenth faster
 Place = tuple[str, str]  # rollout, region
@@ -114,14 +114,23 @@ def _unproven(
 
 
 def s14_no_bake_ends_early(history: History) -> Iterator[Violation]:
-    """By true time a bake lasts as long as its plan says, whatever clocks say."""
+    """By true time a bake lasts as long as its plan says, whatever clocks say.
+
+    It begins with the reading that shows the release; who decides may stand still before that is written.
+    """
     since: dict[Place, float] = {}
-    for happened, committed in history.of(Committed):
+    read: dict[Place, float] = {}
+    for happened, committed in history.of(Committed, Saved):
+        if isinstance(committed, Saved):
+            record = committed.record
+            if record.action.kind is Kind.VERIFY and record.state is ActionState.SUCCEEDED and committed.kept:
+                read[record.rollout_id, str(record.action.region)] = happened.at
+            continue
         rollout = committed.change.rollout
         for row in committed.change.transitions:
             place = (rollout.id, str(row.region))
             if row.trigger == RegionTrigger.DEPLOYED:
-                since[place] = happened.at
+                since[place] = read.get(place, happened.at)
             elif row.trigger == RegionTrigger.BAKE_PASSED:
                 region = rollout.region(str(row.region))
                 lasted = happened.at - since.get(place, happened.at)
