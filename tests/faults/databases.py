@@ -167,6 +167,8 @@ def follow(primary: Server, directory: Path, port: int) -> Server:
 
 # --------------------------------------------------------------------------- a full disk
 
+FULL_S = 120  # within which the part of the log that SQLite writes again is used up
+
 
 def disk_full(world: World, fill: Callable[[], None], free: Callable[[], None], cycles: int) -> Figures:
     """The disk of the database takes no more, and after a while it does again."""
@@ -179,7 +181,7 @@ def disk_full(world: World, fill: Callable[[], None], free: Callable[[], None], 
             time.sleep(0.7)
             fill()
             began = time.monotonic()
-            said = eventually(lambda: _not_ready(world), 20, "/readyz says that the disk is full")
+            said = eventually(lambda: _not_ready(world), FULL_S, "/readyz says that the disk is full")
             figures.took("full → not ready", time.monotonic() - began)
             count_ = "SELECT (SELECT count(*) FROM transitions), (SELECT count(*) FROM intents)"
             before = world.ask(count_)
