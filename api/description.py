@@ -93,8 +93,9 @@ def _problems(
     """The statuses that an operation can fail with, and their codes."""
     found: dict[int, tuple[str, ...]] = {500: ("internal",)}
     if permission is not Permission.OPEN:
+        unknown = ("outcome-unknown",) if permission is not Permission.READ else ()
         streams = ("too-many-streams",) if name in WAITS - VERSIONED else ()
-        found |= {401: ("not-authenticated",), 403: ("not-allowed",), 503: ("store", *streams)}
+        found |= {401: ("not-authenticated",), 403: ("not-allowed",), 503: ("store", *unknown, *streams)}
     places = [each["in"] for each in operation["parameters"]]
     if "path" in places or name in {"start", "plan"} or "query" in places:
         found[404] = ("not-found",)

@@ -140,7 +140,8 @@ async def _ours(request: Request, error: Exception) -> Response:
     detail, wrong = str(error), getattr(error, "problems", ())
     if isinstance(error, errors.StoreError) or status == 500:
         log.error("request failed", error=detail, code=error.code)
-        detail = f"{PAGES[error.code].meaning} The log has the cause under the trace id {trace_id(request)}."
+        said = getattr(error, "public", "") or PAGES[error.code].meaning
+        detail = f"{said} The log has the cause under the trace id {trace_id(request)}."
     elif wrong:
         detail = str(error.args[0])
     headers = CODE_HEADERS.get(error.code)

@@ -1,7 +1,7 @@
-"""What /readyz shows: the checks of rollout/health.py, and how calling the heartbeat URL goes."""
+"""What /readyz shows: the checks of rollout/health.py, and what to look at though work goes on."""
 
 from rollout.bootstrap import Controller
-from rollout.health import Check, Health, heartbeat_out
+from rollout.health import Check, Health, emergencies, heartbeat_out
 
 __all__ = ["Check", "checks"]
 
@@ -9,5 +9,6 @@ __all__ = ["Check", "checks"]
 async def checks(controller: Controller) -> tuple[Check, ...]:
     """Look at everything. Causes with paths and queries go to the log, not to whoever asks."""
     found = await Health(controller.store, controller.files, controller.heartbeat).checks()
-    out = heartbeat_out(controller.beacon)
-    return (*found, out) if out else found
+    kept = controller.emergencies
+    more = (heartbeat_out(controller.beacon), emergencies(kept.trouble if kept else ""))
+    return (*found, *(check for check in more if check))

@@ -9,6 +9,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -22,8 +23,9 @@ from api import errors
 from api.deps import controller_of, reads_of, token_of
 from api.errors import KeyReused, RequestRunning, TookEffect
 from api.versions import etag
-from rollout.core.errors import InvalidInput, Problem, RolloutError
+from rollout.core.errors import InvalidInput, OutcomeUnknown, Problem, RolloutError, StoreError
 from rollout.once import Answer, Claim, Kept, under
+from rollout.ports import Store
 from rollout.showing.views import RolloutView
 
 HEADER = "idempotency-key"
@@ -79,14 +81,23 @@ async def _first(request: Request, handle: Handler, claim: Claim, *, keeps: bool
     except (RolloutError, RequestValidationError, HTTPException) as error:
         response = await errors.answer(request, error)
     except Exception:
-        await store.release(claim)
+        await _free(store, claim)
         raise
     if response.status_code >= 500 or response.status_code in _NEVER_KEPT or not (keeps or _failed(response)):
-        await store.release(claim)
+        await _free(store, claim)
         return response
     given = _answer(response)
-    first = await store.keep_answer(claim, given)
+    try:
+        first = await store.keep_answer(claim, given)
+    except StoreError as error:
+        raise OutcomeUnknown(f"The request was done, and its answer could not be kept: {error}") from error
     return response if first == given else _replayed(first)
+
+
+async def _free(store: Store, claim: Claim) -> None:
+    """Free a key that had no effect; while the database is away it is found out when it is sent again."""
+    with suppress(StoreError):
+        await store.release(claim)
 
 
 async def _again(request: Request, claim: Claim, kept: Kept) -> Response:

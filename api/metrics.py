@@ -77,6 +77,8 @@ async def text(controller: Controller) -> bytes:
         Value("rollout_services_held", (), len(controller.reconciler.held)),
         Value("rollout_database_limit_bytes", (), controller.settings.database_bytes),
     ]
+    if controller.emergencies is not None:
+        vital.append(Value("rollout_emergencies_up", (), float(not controller.emergencies.trouble)))
     if beacon is not None:
         silent = (now - (beacon.called_at or beacon.began_at)).total_seconds()
         vital.append(Value("rollout_heartbeat_out_age_seconds", (), silent))

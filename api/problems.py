@@ -240,6 +240,15 @@ PAGES: dict[str, Page] = {
         "`ROLLOUT_STREAMS_MAX` event streams and waiting requests are open.",
         "Try again after `Retry-After` seconds, or read `GET /v1/events?after=` without a stream.",
     ),
+    "outcome-unknown": Page(
+        503,
+        "It may have been recorded, or not",
+        "The answer to the COMMIT was lost, and no database server can tell what became of it. It may or may "
+        "not have been recorded. Send it again with the same Idempotency-Key; without one look first: "
+        "rollout list.",
+        "Send it again with the same `Idempotency-Key`, after `Retry-After` seconds: then it takes effect "
+        "once. Without a key look first, with `rollout list` or `GET /v1/rollouts`, whether it is there.",
+    ),
     "store": Page(
         503,
         "The database cannot be used",

@@ -188,9 +188,10 @@ class ServiceBody(Body):
 
 
 class AdoptBody(ActBody):
-    """Call what runs known good, in some regions or in all that were read back."""
+    """Call what runs known good, in some regions or in all; `override` is why, if it was rolled back."""
 
     regions: Annotated[list[RegionName], Field(max_length=100)] = []
+    override: Annotated[str, Field(max_length=500), AfterValidator(_readable)] = ""
 
 
 class PolicyText(Body):

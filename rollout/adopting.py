@@ -1,12 +1,13 @@
 """Which regions a person can call known good now: read back freshly, on one version, moved by nobody.
 
-Nothing is recorded here; commands.py does that.
+A version that was rolled back is called so only with an override. Nothing is recorded here; commands.py does
+that.
 """
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from rollout.core.errors import Conflict
+from rollout.core.errors import Conflict, NotAllowed
 from rollout.core.model import Phase, ServiceRegion
 from rollout.ports import Observed, Store
 
@@ -31,6 +32,24 @@ async def adoptable(
     _refuse_mixed(found)
     await _refuse_while_moving(store, service, regions)
     return found
+
+
+async def refuse_rolled_back(store: Store, found: Sequence[ServiceRegion], role: str, override: str) -> None:
+    """Raise Conflict, or NotAllowed, where a version runs that was rolled back and is known good no more."""
+    for one in found:
+        version = next(iter(one.running))
+        before = await store.was_rolled_back(one.service, version)
+        if before is None or version in {good.release.version for good in one.known_good}:
+            continue
+        if not override:
+            raise Conflict(
+                f"Nothing was adopted: {one.region} runs {version}, which was rolled back by {before}. If it "
+                f"came there again, `rollout rollback {before}` restores what was good; else bring a good "
+                "version there, or let an admin adopt it with an override and its reason.",
+                "version-rolled-back",
+            )
+        if role != "admin":
+            raise NotAllowed(f"Adopting {version} after {before} needs the role admin, not {role}.")
 
 
 def _unread(known: ServiceRegion | None, seen: Observed | None, now: datetime, within_s: float) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from rollout.adopting import FRESH_S, adoptable
+from rollout.adopting import FRESH_S, adoptable, refuse_rolled_back
 from rollout.config import Configuration, refuse_unreadable
 from rollout.core import reason as say
 from rollout.core.errors import Conflict, InvalidInput, NotAllowed, NotFound, Problem
@@ -200,6 +200,7 @@ class Commands:
     ) -> Intent:
         """Restore every touched region; needs no approval and waits for nothing.
 
+        After the end of a rollback it restores what drifted since, as people were told.
         Raises Conflict when newer releases have replaced it everywhere: there is nothing of it to take back;
         and for one that only observes.
         """
@@ -223,11 +224,12 @@ class Commands:
         """End a rollout that has touched no region. Raises Conflict naming rollback once one is.
 
         One that only observes has nothing to take back, and can always be canceled. So can one in a region
-        that is in doubt since the database was put back: it ends without acting.
+        that is in doubt: it ends without acting.
         """
         case = await self._store.case(rollout_id)
-        if await self._in_doubt(case):
-            details = {"disown": True}
+        doubt = await self._in_doubt(case)
+        if doubt:
+            details = {"disown": True, "doubt": doubt}
             return await self._ask(IntentKind.CANCEL, rollout_id, actor, reason, seen=seen, details=details)
         if case.rollout.touched and not case.rollout.finished and not case.plan.observes:
             names = ", ".join(region.region for region in case.rollout.touched)
@@ -265,13 +267,17 @@ class Commands:
         return await self._store.put_service(service)
 
     async def adopt(
-        self, service: str, actor: Actor, reason: str, regions: Sequence[str] = ()
+        self, service: str, actor: Actor, reason: str, regions: Sequence[str] = (), override: str = ""
     ) -> tuple[KnownGood, ...]:
-        """Call what runs now known good, in all of the regions or in none. Raises Conflict as `adoptable`."""
+        """Call what runs now known good, in all of the regions or in none. Raises Conflict as `adoptable`.
+
+        `override` is the reason to adopt a version that was rolled back before; it needs the role admin.
+        """
         declared = await self._store.service(service)
         now = self._clock.now()
         asked = tuple(dict.fromkeys(regions)) or declared.regions or tuple(self._configuration().regions)
         found = await adoptable(self._store, service, asked, now, self._fresh_s)
+        await refuse_rolled_back(self._store, found, actor.role, override)
         released = await self._store.rollouts(service=service, limit=RECENT)
         adopted = tuple(
             KnownGood(
@@ -280,7 +286,7 @@ class Commands:
                 release=as_recorded(service, next(iter(known.running)), released),
                 since=now,
                 how="adopted",
-                by=f"{actor.name}: {reason}",
+                by=f"{actor.name}: {reason}" + (f" (override: {override})" if override else ""),
             )
             for known in found
         )
@@ -308,7 +314,7 @@ class Commands:
         now = at or self._clock.now()
         case = await self._store.case(rollout_id)
         triggers = _TRIGGERS.get(kind, ())
-        again = kind is IntentKind.ROLLBACK and case.rollout.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK)
+        again = kind is IntentKind.ROLLBACK and case.rollout.phase is Phase.ROLLING_BACK
         if triggers and not again and not any(t in PHASES[case.rollout.phase] for t in triggers):
             raise impossible(case, kind)
         intent = Intent(
@@ -328,11 +334,12 @@ class Commands:
         self._changed()
         return intent
 
-    async def _in_doubt(self, case: Case) -> bool:
-        """Whether a region that it touched is in doubt."""
+    async def _in_doubt(self, case: Case) -> str:
+        """Why regions that it touched are in doubt; empty when none is."""
         touched = {region.region for region in case.rollout.touched}
         known = await self._store.service_regions(case.rollout.release.service)
-        return any(pair.doubt is not None and pair.region in touched for pair in known)
+        doubts = (pair.doubt.text for pair in known if pair.doubt is not None and pair.region in touched)
+        return "; ".join(dict.fromkeys(doubts))
 
     async def _refuse_known_bad(self, request: StartRequest, actor: Actor) -> None:
         release = request.release

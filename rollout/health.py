@@ -85,9 +85,14 @@ def heartbeat_out(beacon: Beacon | None) -> Check | None:
     return Check(name="heartbeat_out", ok=True, detail=said, warn=bool(beacon.trouble))
 
 
+def emergencies(trouble: str) -> Check | None:
+    """The record of what was ordered without the database; without trouble there is nothing to say."""
+    return Check(name="emergencies", ok=True, detail=trouble, warn=True) if trouble else None
+
+
 async def _tried(name: str, look: Callable[[], Awaitable[str]], otherwise: str) -> Check:
     try:
         return Check(name=name, ok=True, detail=await asyncio.wait_for(look(), ANSWER_S))
     except (RolloutError, TimeoutError) as error:
         log.error("not ready", check=name, error=str(error) or f"no answer within {ANSWER_S:g} s")
-        return Check(name=name, ok=False, detail=otherwise)
+        return Check(name=name, ok=False, detail=getattr(error, "public", "") or otherwise)

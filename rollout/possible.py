@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rollout.core import reason as say
+from rollout.core.decide.drift import came_again
 from rollout.core.decide.promote import bakes_under_way
 from rollout.core.errors import Conflict, IllegalTransition, NotAllowed, NotFound
 from rollout.core.machine import PHASES, Trigger
@@ -127,6 +128,7 @@ def possible_intents(case: Case) -> tuple[str, ...]:
         "promote": Trigger.PROMOTE in row and bool(bakes_under_way(rollout, case.plan)),
         "rollback": takes_back
         and Trigger.ROLLBACK in row
+        and (rollout.phase is not Phase.ROLLED_BACK or bool(came_again(rollout)))
         and not replaced_everywhere(rollout, case.obligations),
         "cancel": not takes_back and Trigger.CANCEL in row,
         "reject": may_reject(rollout),

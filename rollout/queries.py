@@ -9,7 +9,7 @@ from rollout.commands import StartRequest, compile_for, new_rollout
 from rollout.config import Configuration
 from rollout.core.decide import in_the_way
 from rollout.core.errors import NotFound
-from rollout.core.model import FINISHED, Approval, Kind, Phase, RegionPhase, Rollout, Service, ServiceRegion
+from rollout.core.model import FINISHED, Approval, Kind, Phase, RegionPhase, Rollout, Service
 from rollout.core.plan import Plan, PlanStage, PlanStep, SetWeight
 from rollout.core.policy import Bake
 from rollout.foresight.outlook import Regions, outlook
@@ -19,6 +19,7 @@ from rollout.ports import Clock, Event, SeenReplica, Store
 from rollout.possible import Actor
 from rollout.showing.abilities import Supports, lacking
 from rollout.showing.barriers import approval_view, approvals_of
+from rollout.showing.doubt import in_doubt, out_of_doubt, still_running
 from rollout.showing.series import POINTS, SeriesView, read_series
 from rollout.showing.summary import RolloutReader, phase_words
 from rollout.showing.views import (
@@ -79,13 +80,14 @@ class Queries:
         if not known:
             return view
         told = any(k.doubt and k.doubt.found for k in known)
-        adopt = ", ".join(f"rollout adopt {view.service} --region {k.region}" for k in known)
+        elsewhere = still_running(reader.rollout, {k.region for k in known})
+        ends = () if elsewhere else ("cancel",)
         return replace(
             view,
-            blocked_by=(*(f"{k.region}: {text}" for k in known for text in _in_doubt(k)), *view.blocked_by),
-            possible=tuple(dict.fromkeys((*view.possible, "cancel"))),
+            blocked_by=(*(f"{k.region}: {text}" for k in known for text in in_doubt(k)), *view.blocked_by),
+            possible=tuple(dict.fromkeys((*view.possible, *ends))),
             needs_person=view.needs_person or told,
-            next=Next(what=f"Cancel it, then: {adopt}") if told else view.next,
+            next=Next(what=out_of_doubt(view, known, elsewhere)) if told else view.next,
         )
 
     async def _listed(self, rollout_id: str) -> RolloutView:
@@ -291,7 +293,7 @@ class Queries:
                     generation=state.generation if state else 0,
                     rollout=held.get(region.name),
                     error=seen.error if seen else "",
-                    problems=(*_in_doubt(state), *(seen.problems if seen else ())),
+                    problems=(*in_doubt(state), *(seen.problems if seen else ())),
                 )
             )
         return tuple(rows)
@@ -414,14 +416,6 @@ def _comparisons(plan: Plan, carried: Regions) -> tuple[ComparisonView, ...]:
         )
         for each in comparisons(plan, days)
     )
-
-
-def _in_doubt(state: ServiceRegion | None) -> tuple[str, ...]:
-    """Why nothing is ordered there since the database was put back."""
-    if state is None or state.doubt is None:
-        return ()
-    found = f"; {state.doubt.found}" if state.doubt.found else "; it is being looked at"
-    return (f"In doubt, so nothing is ordered here: {state.doubt.text}{found}.",)
 
 
 _CONCURRENCY = {

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from rollout.config import Configuration
+from rollout.core import reason as say
 from rollout.core.actions import GOING_BACK
 from rollout.core.decide import Decision, Facts, decide
 from rollout.core.decision import Seen
@@ -256,12 +257,20 @@ class Reconciler:
         log.exception("rollout cannot be decided; trying again", rollout_id=rollout_id, in_s=wait_s)
         self._onlooker.undecided()
         if before.times == 0:
-            text = (
-                f"{rollout_id} cannot be decided: {type(error).__name__}: {error}. Recorded effects "
-                "go on; nothing new is decided for it. Look at the log, and at its regions."
+            now, rollout = self._clock.now(), await self._readable(rollout_id)
+            service = rollout.release.service if rollout else ""
+            text = _undecided(rollout_id, rollout, error, now)
+            key = f"{rollout_id}/trouble/{now.isoformat()}"
+            self._telling.tell(
+                Notice(key=key, rollout_id=rollout_id, service=service, text=text, urgent=True)
             )
-            key = f"{rollout_id}/trouble/{self._clock.now().isoformat()}"
-            self._telling.tell(Notice(key=key, rollout_id=rollout_id, service="", text=text, urgent=True))
+
+    async def _readable(self, rollout_id: str) -> Rollout | None:
+        """The rollout as it is stored, where that is not what fails."""
+        try:
+            return (await self._store.case(rollout_id)).rollout
+        except Exception:
+            return None
 
     async def _decide(self, rollout_id: str, observed: Mapping[str, Sequence[Observed]]) -> None:
         case = await self._store.case(rollout_id)
@@ -431,6 +440,24 @@ def _judged(case: Case, others: tuple[Rollout, ...]) -> list[RegionRollout]:
         return []
     awaited = case.plan.observes  # somebody else deploys it: before it was seen there is nothing to judge
     return [r for r in rollout.touched if r.phase in _JUDGED and not (awaited and r.judge_from is None)]
+
+
+def _undecided(rollout_id: str, rollout: Rollout | None, error: Exception, now: datetime) -> str:
+    """What a person is told of a rollout that cannot be decided, and the way back without this program."""
+    release = rollout.release if rollout else None
+    whose = f"{release.service} {release.version} ({rollout_id})" if release else rollout_id
+    places = ", ".join(region.region for region in rollout.touched) if rollout else ""
+    back = (
+        f"Ask `rollout rollback {rollout_id}`; if status does not say 'rolling back' within a minute, in "
+        f"each of {places or 'its regions'}: `rollout emergency restore "
+        f"{release.service if release else 'SERVICE'} --region R --even-so --reason …`."
+    )
+    if rollout and not rollout.touched:
+        back = f"It has touched no region. Ask `rollout cancel {rollout_id}`."
+    return (
+        f"{whose} cannot be decided since {say.clock(now)}: {type(error).__name__}: {error}. What was "
+        f"recorded goes on; nothing new is decided for it, nor is harm acted on. {back}"
+    )
 
 
 def _change(decision: Decision, evidence: Mapping[str, RegionEvidence]) -> Change:

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
@@ -16,7 +15,8 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from rollout.clock import SystemClock
 from rollout.config import ConfigurationFiles
-from rollout.core.errors import InvalidInput
+from rollout.core import reason as say
+from rollout.core.errors import InvalidInput, StoreError
 from rollout.ports import Clock
 from rollout.reconciler import Reconciler
 from rollout.telemetry.onlooker import NOBODY, Onlooker
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 DEAD_AFTER_S = 15.0
 OVERSLEPT_S = 2.0
 FAILING_AFTER_S = 3.0  # one look that fails is tried again, and is no news
+REPEAT_S = 60.0  # between two lines about beats that were missed
 _JOB = "tick"
 
 
@@ -58,6 +59,10 @@ class Heartbeat:
         self._reload_error = ""
         self.last_tick: datetime | None = None
         self._failed_since: datetime | None = None
+        self._failed_by: Exception | None = None
+        self._missed = 0  # beats since the last line about them
+        self._missed_since: datetime | None = None
+        self._said_at: datetime | None = None
         self._scheduler = AsyncIOScheduler(
             timezone=UTC,
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
@@ -131,8 +136,8 @@ class Heartbeat:
                 began = asyncio.get_running_loop().time()
                 await self._reconciler.tick()
                 self._looked(asyncio.get_running_loop().time() - began)
-        except Exception:
-            self._failed_since = self._failed_since or self._clock.now()
+        except Exception as error:
+            self._failed_since, self._failed_by = self._failed_since or self._clock.now(), error
             raise
         finally:
             self._ticking = False
@@ -140,8 +145,15 @@ class Heartbeat:
     def _looked(self, took_s: float) -> None:
         if self.last_tick is None and took_s > self._tick_s:
             log.info(f"the first look took {took_s:.1f} s, more than a tick")
+        if self._failed_since is not None:
+            self._well_again(self._failed_since)
         self.last_tick, self._failed_since = self._clock.now(), None
         self._onlooker.ticked(took_s)
+
+    def _well_again(self, since: datetime) -> None:
+        what = "the database answers" if isinstance(self._failed_by, StoreError) else "looks end well"
+        log.info(f"{what} again after {say.span((self._clock.now() - since).total_seconds())}")
+        self._missed, self._missed_since, self._said_at = 0, None, None
 
     async def _reload(self) -> None:
         if not self._files.changed():
@@ -157,8 +169,18 @@ class Heartbeat:
             log.error(self._reload_error)
 
     def _report(self, event: JobEvent) -> None:
-        """Say which beat was missed; the first look, which opens everything, may take longer than a tick."""
+        """Say that beats were missed, at once and then each minute; the first look may be a long one."""
         if event.code == EVENT_JOB_MAX_INSTANCES and self.last_tick is None:
             return
-        error: Any = getattr(event, "exception", None)
-        log.error("heartbeat missed a beat", code=event.code, error=str(error) if error else "")
+        now, error = self._clock.now(), getattr(event, "exception", None)
+        self._missed, self._missed_since = self._missed + 1, self._missed_since or now
+        if self._said_at is not None and (now - self._said_at).total_seconds() < REPEAT_S:
+            return
+        log.error(
+            "heartbeat missed a beat",
+            code=event.code,
+            error=str(error or ""),
+            beats=self._missed,
+            since=f"{self._failed_since or self._missed_since:%H:%M:%S} UTC",
+        )
+        self._missed, self._missed_since, self._said_at = 0, None, now

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 import structlog
-from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobEvent
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, JobEvent, JobExecutionEvent
 
 from rollout.config import Configuration, ConfigurationFiles
 from rollout.core.errors import InvalidInput, Problem, StoreError
@@ -143,6 +143,33 @@ async def test_ticks_that_all_fail_are_known_before_it_counts_as_dead(
     ticks.during = lambda: None
     await heartbeat.beat()
     assert heartbeat.failing_since is None
+
+
+async def test_an_outage_is_told_at_once_then_each_minute_with_its_count_and_when_it_is_over(
+    heartbeat: Heartbeat, ticks: Ticks, clock: ManualClock
+) -> None:
+    await heartbeat.beat()
+
+    def fail() -> None:
+        raise StoreError("no server answers")
+
+    ticks.during = fail
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(303):
+            with pytest.raises(StoreError) as failed:
+                await heartbeat.beat()
+            heartbeat._report(
+                JobExecutionEvent(EVENT_JOB_ERROR, "tick", "default", START, None, failed.value)
+            )
+            clock.advance(1)
+        ticks.during = lambda: None
+        await heartbeat.beat()
+    *missed, well = lines
+    assert [line["beats"] for line in missed] == [1, 60, 60, 60, 60, 60]
+    assert {(line["log_level"], line["error"], line["since"]) for line in missed} == {
+        ("error", "no server answers", "12:00:00 UTC")
+    }
+    assert (well["log_level"], well["event"]) == ("info", "the database answers again after 5 min 3 s")
 
 
 async def test_a_broken_configuration_is_said_once_and_the_beat_goes_on(

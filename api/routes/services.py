@@ -62,7 +62,8 @@ async def adopt(
 ) -> Listing[KnownGood]:
     """Call what runs now known good."""
     check_service(reads.token, name)
-    return Listing(items=await controller.commands.adopt(name, actor, body.reason, body.regions))
+    adopted = await controller.commands.adopt(name, actor, body.reason, body.regions, body.override.strip())
+    return Listing(items=adopted)
 
 
 @router.get("/replicas", dependencies=READ, tags=["system"])

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -117,7 +118,7 @@ async def _restore(session: Session, seal: Seal, way: _Way, asked: _Asked) -> Ex
         ended = await restoring.until_read_back(emergency, until)
     session.show(_told(ended), lambda _: Text(_said(ended)))
     if not session.json:
-        session.say(_after(ended, asked.again))
+        session.say(_after(ended, session.settings.data, way.known, asked.again))
     return _ENDS[ended.state]
 
 
@@ -245,13 +246,25 @@ def _said(ended: Emergency) -> str:
     return f"… {where} was not read back in time; it stays ordered, as generation {ended.generation}."
 
 
-def _after(ended: Emergency, again: str) -> str:
-    if ended.state == "done":
-        return (
-            "It is on record. When the database is there again, start the controller: it takes this in, "
-            "holds what was under way there, and stops automatic promotion of the service."
+def _after(ended: Emergency, data: Path, known: Known, again: str) -> str:
+    if ended.state == "begun":
+        return f"Again, as the same order under the same key: {again}"
+    if ended.state == "failed":
+        pair, failed = known.pair(ended.service, ended.region), ended.known_good.release.version
+        others = [one.release.version for one in pair.known_good if one.release.version != failed]
+        to = (
+            f"Another known good of the file: --to {' or '.join(others)}."
+            if others
+            else (f"The file knows no other known good: bring one to {ended.region} with its own tools.")
         )
-    return f"Again, under the same key while it has not ended: {again}. Another known good: --to VERSION"
+        return f"Its target refuses it for good: mend what it says, then: {again}\n{to}"
+    elsewhere = [p.region for p in known.pairs if p.service == ended.service and p.region != ended.region]
+    other = f" {', '.join(elsewhere)} may still run the release: one call for each." if elsewhere else ""
+    return (
+        "It is on record here. When the database is there again, start the controller HERE, with "
+        f"ROLLOUT_DATA={data}: it takes this in, holds what was under way there, and stops automatic "
+        f"promotion of the service; elsewhere it is not taken in.{other}"
+    )
 
 
 def _told(ended: Emergency) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def _refused(error: Refused, path: str, body: Mapping[str, Any]) -> Failure:
         then = _overridden(body)
     elif error.type == "store":
         then = f"rollout doctor, on the controller's machine. For the database: {WITHOUT_DATABASE}"
-    elif error.type == "ambiguous":
+    elif error.type in ("ambiguous", "outcome-unknown"):
         then = "rollout list"
     elif missing and missing[1] in _LISTS_OF:
         then = _LISTS_OF[missing[1]]

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from rollout.core.reason import span
+from rollout.core.reason import running, span
 
 View = Mapping[str, Any]
 _PHASES = {
@@ -39,6 +39,8 @@ _VERDICTS = {
     "no_data": ("∅", "yellow"),
 }
 _SUSPECTED = ("!", "yellow")
+_STUCK = ("unreachable", "restore_failed")
+_GOING_BACK = ("restoring", *_STUCK)
 _KEY = 9  # columns of a key such as "blocked"
 
 
@@ -176,8 +178,10 @@ def _regions(view: View, *, every: bool) -> list[Text]:
 def _region(region: View) -> Text:
     sign, style = sign_of(region["phase"])
     parts = [region["phase"].replace("_", " ")]
+    if region["phase"] in _STUCK:
+        parts[0] += f" since {moment(region['since'])} UTC"
     if region["touched_at"]:
-        parts.append(f"runs {region['running_version'] or 'unknown'}, {region['weight']} % ordered")
+        parts.append(f"runs {_runs(region)}{_ordered(region)}")
     if region["bake"]:
         bake = region["bake"]
         left = " at most" if bake["until"] == "pass" else ""
@@ -185,6 +189,23 @@ def _region(region: View) -> Text:
     if region["message"]:
         parts.append(region["message"])
     return Text.assemble(f"  {region['region']}  ", (f"{sign} ", style), " · ".join(parts))
+
+
+def _runs(region: View) -> str:
+    """What was read there, with its counts, and when; the versions alone where nothing else is known."""
+    if not region["running"]:
+        return region["running_version"] or "unknown"
+    read = f" (read {moment(region['running_at'])} UTC)" if region["running_at"] else ""
+    return f"{running(region['running'])}{read}"
+
+
+def _ordered(region: View) -> str:
+    """What is ordered there now: the share of the release, or the whole region back."""
+    if region["phase"] == "restored":
+        return ""
+    if region["phase"] not in _GOING_BACK:
+        return f", {region['weight']} % ordered"
+    return f", 100 % of {region['back_to']} ordered" if region["back_to"] else ""
 
 
 def _alarming(check: View) -> bool:

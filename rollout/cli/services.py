@@ -21,9 +21,19 @@ Name = Annotated[str, typer.Argument(help="The service.", show_default=False)]
 Regions = Annotated[list[str] | None, typer.Option("--region", help="A region; may be given again.")]
 
 
-def adopt(session: Session, service: Name, reason: Why = None, region: Regions = None) -> Exit | None:
+def adopt(
+    session: Session,
+    service: Name,
+    reason: Why = None,
+    region: Regions = None,
+    override: Annotated[
+        str | None, typer.Option(help="Why a version that was rolled back is good.", metavar="REASON")
+    ] = None,
+) -> Exit | None:
     """Call what runs now known good: the first way back of a service."""
     body = {"reason": session.reason(reason, f"rollout adopt {service}"), "regions": region or []}
+    if override:
+        body["override"] = override
     adopted = session.remote.post(_path(service, "adopt"), body).body
     running = session.remote.get(_path(service, "regions")).body["items"]
     session.show(adopted, lambda _: _running(service, running))

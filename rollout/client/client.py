@@ -291,10 +291,18 @@ class Client:
         return tuple(self._pages(RunningView, _service(name, "regions"), {}))
 
     def adopt(
-        self, name: str, reason: str, *, regions: Sequence[str] = (), key: str | None = None
+        self,
+        name: str,
+        reason: str,
+        *,
+        regions: Sequence[str] = (),
+        override: str = "",
+        key: str | None = None,
     ) -> tuple[KnownGood, ...]:
-        """Call what runs now known good."""
-        body = {"reason": reason, "regions": list(regions)}
+        """Call what runs now known good; with `override`, also a version that was rolled back."""
+        body: dict[str, Any] = {"reason": reason, "regions": list(regions)}
+        if override:
+            body["override"] = override
         found = self.wire.ask("POST", _service(name, "adopt"), body=body, key=key).body
         return tuple(read(KnownGood, one) for one in found["items"])
 

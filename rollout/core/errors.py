@@ -12,6 +12,8 @@ RolloutError
 │   ├── TransientError    worth trying again under the same key
 │   └── PermanentError    will not work however often it is tried
 └── StoreError            the database cannot be used (full, not ours, newer)
+    ├── OutcomeUnknown    the answer to a COMMIT was lost: recorded or not, nobody can tell
+    └── TooOld            the database wants a newer program to write
 
 They become HTTP in `api/errors.py` and exit codes in `rollout/cli/exits.py`, nowhere else.
 """
@@ -137,9 +139,31 @@ class PermanentError(OutsideError):
 
 
 class StoreError(RolloutError):
-    """The database cannot be used; the text says why and what mends it."""
+    """The database cannot be used; the text says why and what mends it, `public` what anybody may read."""
 
     code = "store"
+    public = ""
+
+
+class OutcomeUnknown(StoreError):
+    """What was to be written may be there or not; the same key sent again tells."""
+
+    code = "outcome-unknown"
+
+
+class TooOld(StoreError):
+    """The program knows the schema up to `known`, and the database wants writers to know `wanted`."""
+
+    def __init__(self, name: str, known: str, wanted: str) -> None:
+        super().__init__(
+            f"The database '{name}' was changed by a newer version of this program: only programs that know "
+            f"the schema '{wanted}' may write, and this one knows up to '{known}'. Nothing was written; "
+            "install the newer program here."
+        )
+        self.public = (
+            f"This replica is too old to write (it knows {known}, the database wants {wanted}); others hold "
+            "its services: rollout replicas. Install the newer version."
+        )
 
 
 def gone_wrong(error: Exception, limit_s: float) -> str:

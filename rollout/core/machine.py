@@ -10,7 +10,8 @@ It can wait for people in two ways: awaiting_approval (the plan asked) and held 
 evidence, or harm that is suspected). Judging goes on in both. From the first touched region on, every
 phase has a way to rolling_back; before that, a rollout is canceled, rejected or superseded instead.
 `succeeded` is not the end of judging: an open watch can still send a rollout back. `rollback_failed` is
-never final: it is retried, or ends as rolled_back once every region was read back on its known good.
+never final: it is retried, or ends as rolled_back once every region was read back on its known good. What
+comes again after that is taken back once more by a person's word alone.
 
 Regions move on their own, so several regions of one stage can stand in different places.
 """
@@ -175,7 +176,7 @@ PHASES: Mapping[Phase, Mapping[Trigger, Phase]] = {
         _T.HARM: P.ROLLING_BACK,
         _T.ROLLBACK: P.ROLLING_BACK,
     },
-    P.ROLLED_BACK: {},
+    P.ROLLED_BACK: {_T.ROLLBACK: P.ROLLING_BACK},  # the release came again
     P.REJECTED: {},
     P.CANCELED: {},
     P.SUPERSEDED: {},

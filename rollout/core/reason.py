@@ -66,6 +66,11 @@ def joined(text: str, remark: str) -> str:
     return f"{text.rstrip('.')}. {remark}" if remark else text
 
 
+def sentences(*texts: str) -> str:
+    """Texts one after the other, each with one full stop, whether it came with one or not."""
+    return " ".join(f"{text.rstrip('. ')}." for text in texts if text)
+
+
 def running(counts: Mapping[str, int]) -> str:
     """What runs: `1 × 1.1.0, 3 × 1.0.0`."""
     return ", ".join(f"{count} × {version}" for version, count in sorted(counts.items())) or "nothing"

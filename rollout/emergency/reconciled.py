@@ -17,6 +17,11 @@ from rollout.ports import Clock, Emergency, Store
 log = structlog.get_logger(__name__)
 
 LOOK_S = 2.0  # between two looks whether something changed
+_UNTRUSTED = (
+    "The record of emergencies on this machine is not as it was signed, so none of it is taken in, and "
+    "what was restored may be ordered away again: the log names the line. See what runs in each region, move "
+    "the file away, and adopt what is right: rollout adopt SERVICE."
+)
 AGAIN_S = 60.0  # after which the file is written all the same: its age says when the database was read last
 
 
@@ -37,6 +42,7 @@ class Emergencies:
         self._taken: tuple[int, int] | None = None
         self._stamp: tuple[int, ...] = ()
         self._written_at: datetime | None = None
+        self.trouble = ""  # why the record of emergencies is not taken in, for whoever asks
 
     async def begin(self) -> None:
         """At the start: what a new database does not know is taken from the file. Raises StoreError."""
@@ -57,10 +63,10 @@ class Emergencies:
         if stamp == self._taken:
             return
         try:
-            emergencies = self._record.read()
+            emergencies, self.trouble = self._record.read(), ""
         except InvalidInput as error:
             log.error("emergencies are not taken in", error=str(error))
-            emergencies = ()
+            emergencies, self.trouble = (), _UNTRUSTED
         if all([await self._take_in(emergency) for emergency in emergencies]):
             self._taken = stamp
 

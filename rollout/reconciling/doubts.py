@@ -6,15 +6,16 @@ there, and adopt what runs. Nothing here changes a region.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
+from rollout.core import reason as say
 from rollout.core.actions import Action, ActionRecord
 from rollout.core.errors import RolloutError
-from rollout.core.model import Doubt, Kind, ServiceRegion
+from rollout.core.model import Doubt, Kind, Rollout, ServiceRegion
 from rollout.ports import Clock, Deployer, Notice, Progress, Reply, Store
 from rollout.reconciling.holding import Holding
 
@@ -43,6 +44,7 @@ class Doubts:
         self._holding = holding
         self._pairs: Mapping[Pair, ServiceRegion] | None = None
         self._looked_at: datetime | None = None
+        self._told: set[str] = set()
         self._looking: asyncio.Task[None] | None = None
 
     async def look(self) -> None:
@@ -79,22 +81,26 @@ class Doubts:
             )
             looks = (self._look_at(pair, pair.doubt) for pair in pairs if pair.doubt is not None)
             ended = await asyncio.gather(*looks, return_exceptions=True)
-            for pair, error in zip(pairs, ended, strict=True):
-                if isinstance(error, Exception):
-                    log.warning("doubt stays", service=pair.service, region=pair.region, error=str(error))
+            stay: list[ServiceRegion] = []
+            for pair, found in zip(pairs, ended, strict=True):
+                if isinstance(found, BaseException):
+                    log.warning("doubt stays", service=pair.service, region=pair.region, error=str(found))
+                elif found is not None:
+                    stay.append(replace(pair, doubt=found))
+            await self._page(stay)
             await self.read()
         except RolloutError as error:
             log.warning("regions in doubt not read", error=str(error))
 
-    async def _look_at(self, pair: ServiceRegion, doubt: Doubt) -> None:
+    async def _look_at(self, pair: ServiceRegion, doubt: Doubt) -> Doubt | None:
         found, fence = await self._ask(pair, doubt), self._holding.fence(pair.service)
         if not found.found:
             await self._store.settle_doubt(pair.service, pair.region, None, fence)
             log.info("region is in no doubt any more", service=pair.service, region=pair.region)
-            return
+            return None
         if found != doubt:
             await self._store.settle_doubt(pair.service, pair.region, found, fence)
-        self._page(pair, found)
+        return found
 
     async def _ask(self, pair: ServiceRegion, doubt: Doubt) -> Doubt:
         """What a reading says; `found` is empty when it settles the doubt."""
@@ -110,15 +116,37 @@ class Doubts:
         except (TimeoutError, RolloutError) as error:
             return replace(doubt, found=f"it does not answer: {error or 'nothing in time'}")
 
-    def _page(self, pair: ServiceRegion, doubt: Doubt) -> None:
-        where = f"{pair.service} in {pair.region}"
-        text = (
-            f"{where} is in doubt: {doubt.text}; {doubt.found}. Nothing is ordered there. See what runs "
-            f"(rollout service show {pair.service}), end what is under way there (rollout cancel), then "
-            f"adopt what runs (rollout adopt {pair.service} --region {pair.region})."
-        )
-        key = f"doubt/{pair.service}/{pair.region}/{doubt.since.isoformat()}"
-        self._tell(Notice(key=key, rollout_id="", service=pair.service, text=text, urgent=True))
+    async def _page(self, pairs: Sequence[ServiceRegion]) -> None:
+        """One notice for each service that was put in doubt at one time, with all its regions."""
+        grouped: dict[tuple[str, datetime], list[ServiceRegion]] = {}
+        for pair in pairs:
+            if pair.doubt is not None:
+                grouped.setdefault((pair.service, pair.doubt.since), []).append(pair)
+        keys = {f"doubt/{service}/{since.isoformat()}": found for (service, since), found in grouped.items()}
+        for key, found in keys.items():
+            if key not in self._told:
+                service = found[0].service
+                text = _in_doubt(service, found, await self._store.active(service))
+                self._tell(Notice(key=key, rollout_id="", service=service, text=text, urgent=True))
+                self._told.add(key)
+
+
+def _in_doubt(service: str, pairs: Sequence[ServiceRegion], active: Sequence[Rollout]) -> str:
+    doubts = {pair.region: pair.doubt for pair in pairs if pair.doubt}
+    whys = "; ".join(dict.fromkeys(doubt.text for doubt in doubts.values()))
+    ends = [
+        f'rollout cancel {one.id} --reason "…"'
+        for one in active
+        if {r.region for r in one.touched} & {*doubts}
+    ]
+    regions = " ".join(f"--region {region}" for region in doubts)
+    return say.sentences(
+        f"{service} in {', '.join(doubts)} is in doubt: {whys}",
+        *(f"{region}: {doubt.found}" for region, doubt in doubts.items()),
+        f"Nothing is ordered there. See what runs: rollout service show {service}",
+        f"End what is under way there: {'; '.join(ends)}" if ends else "",
+        f'Adopt what runs: rollout adopt {service} {regions} --reason "…"',
+    )
 
 
 def _compared(doubt: Doubt, reply: Reply) -> Doubt:

@@ -10,6 +10,7 @@ from datetime import datetime
 from rollout.core import reason as say
 from rollout.core.decide import in_the_way
 from rollout.core.decide.blame import suspects, words
+from rollout.core.decide.drift import came_again
 from rollout.core.judge import judge
 from rollout.core.judge.alone import acts_at
 from rollout.core.judge.suspects import Suspect
@@ -248,7 +249,7 @@ class RolloutReader:
             Phase.HELD: f"{release} is held by {self._holder()}.".replace(" ….", " …"),
             Phase.ROLLING_BACK: f"{release} is being rolled back in {back}.",
             Phase.SUCCEEDED: f"{release} runs in {touched}.",
-            Phase.ROLLED_BACK: f"{release} was {gone}; users are on {self._safe_version()}.",
+            Phase.ROLLED_BACK: f"{release} was {gone}{self._since_then()}.",
             Phase.ROLLBACK_FAILED: f"{release}: the rollback FAILED. Somebody must act now.",
             Phase.REJECTED: f"{release} was rejected before any region was touched.",
             Phase.CANCELED: f"{release} was canceled {without_acting or 'before any region was touched'}.",
@@ -270,8 +271,31 @@ class RolloutReader:
         where = f" in {reason.region}" if reason.region and reason.code in _HELD_FOR else ""
         return f"{hold.owner}: {cause}{where}" if cause else hold.owner
 
-    def _safe_version(self) -> str:
-        return _versions(self.rollout.touched)
+    def _since_then(self) -> str:
+        """What users are on after a rollback, also where something else came after its end."""
+        again = came_again(self.rollout)
+        kept = [region for region in self.rollout.touched if region not in again]
+        if not again:
+            return f"; users are on {_versions(kept)}"
+        runs = "; ".join(f"{r.region} runs {say.running(r.drift.running)}" for r in again if r.drift)
+        users = f"; users of {', '.join(r.region for r in kept)} are on {_versions(kept)}" if kept else ""
+        return f", but then came again: {runs}{users}"
+
+    def _drifted(self) -> list[RegionRollout]:
+        """Those that run something else, as people were told, while somebody must answer for them."""
+        if self.rollout.phase is Phase.ROLLED_BACK:
+            return list(came_again(self.rollout))
+        watches = (o for o in self.case.obligations if o.kind is ObligationKind.WATCH and o.ended_at is None)
+        left = {o.region for o in watches} if self.rollout.finished else set(self.plan.regions)
+        found = (region for region in self.rollout.touched if region.drift and region.drift.told)
+        return [region for region in found if region.region in left]
+
+    def _drift(self, region: RegionRollout) -> str:
+        assert region.drift is not None, "only what drifted is told"
+        release, good = self.rollout.release.version, _versions((region,))
+        ordered = good if region.phase is RegionPhase.RESTORED else f"{region.weight} % of {release}"
+        since = say.clock(region.drift.since, self.now)
+        return f"{region.region} runs {say.running(region.drift.running)} since {since}, and not {ordered}"
 
     def _next(self) -> Next | None:
         words: Mapping[Phase, Callable[[], Next | None]] = {
@@ -297,6 +321,11 @@ class RolloutReader:
         hold = self.rollout.hold
         if hold and hold.until and not hold.expired and hold.then == "resume":
             return Next(what="Goes on by itself", at=hold.until)
+        if hold and hold.still and self.rollout.touched:
+            known = self.rollout.id
+            return Next(
+                what=f"Take it back: rollout rollback {known}; or let it go on: rollout resume {known}"
+            )
         return Next(what="Stays held until somebody acts")
 
     def _next_back(self) -> Next:
@@ -317,6 +346,9 @@ class RolloutReader:
         return Next(what=f"Mend {', '.join(stuck)}, then: rollout rollback {self.rollout.id}")
 
     def _next_owed(self) -> Next | None:
+        again = ", ".join(region.region for region in came_again(self.rollout))
+        if again:
+            return Next(what=f"Restore {again} again: rollout rollback {self.rollout.id}")
         owed = [o for o in self.case.obligations if o.state is ObligationState.OPEN]
         if not owed:
             return None
@@ -335,6 +367,7 @@ class RolloutReader:
         found += undeployed(self.case, self.now)
         if rollout.hold:
             found.append(f"held by {rollout.hold.owner}: {rollout.hold.reason}")
+        found += [self._drift(region) for region in self._drifted()]
         if rollout.phase is Phase.PROGRESSING:
             found += [self._check(v).text for v in self.judgement.verdicts if v.kind is VerdictKind.NO_DATA]
         if not rollout.finished:
@@ -376,7 +409,9 @@ class RolloutReader:
         if any(region.phase in _REGION_TROUBLE for region in self.rollout.regions):
             return True
         hold = self.rollout.hold
-        if hold and (hold.expired or hold.owner == "controller"):
+        if hold and (hold.expired or hold.still or hold.owner == "controller"):
+            return True
+        if self._drifted():
             return True
         return any(o.state is ObligationState.OVERDUE for o in self.case.obligations)
 
@@ -384,8 +419,9 @@ class RolloutReader:
         if "rollback" not in self._possible():
             return ""
         replaced = replaced_in(self.case.obligations) if self.rollout.phase is Phase.SUCCEEDED else ()
-        left = [r for r in self.rollout.touched if r.region not in replaced]
-        names = ", ".join(r.region for r in left if r.phase is not RegionPhase.RESTORED)
+        touched = came_again(self.rollout) or self.rollout.touched
+        left = [r for r in touched if r.region not in replaced]
+        names = ", ".join(r.region for r in left if r.phase is not RegionPhase.RESTORED or r.drift)
         return f"Roll back {names} to {_versions(left)}"
 
     # ------------------------------------------------------------------ numbers

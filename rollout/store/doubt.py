@@ -58,8 +58,8 @@ def settle(
 
 def _why(conn: Connection, known: int) -> str:
     if inspect(conn).has_table(INFO):
-        taken = json.loads(conn.execute(_INFO).scalar_one())["taken_at"]
-        return f"the database was put back from the backup of {taken}"
+        taken = datetime.fromisoformat(json.loads(conn.execute(_INFO).scalar_one())["taken_at"])
+        return f"the database was put back from the backup of {taken:%Y-%m-%d %H:%M:%S} UTC"
     newest = conn.execute(_NEWEST).scalar_one() or 0
     if newest < known:
         return f"the database ends with event {newest}, and {known} was recorded here: it is an older copy"

@@ -173,6 +173,7 @@ def _ask(conn: Connection, rollout: Rollout, emergency: Emergency, kind: IntentK
         actor=f"emergency ({emergency.by})",
         reason=told(emergency),
         at=now,
+        region=emergency.region,
         details={"still": True} if kind is IntentKind.HOLD else {},
     )
     rollouts.ask(conn, intent)

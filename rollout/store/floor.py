@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from rollout.core.errors import StoreError
+from rollout.core.errors import TooOld
 
 ASK = "SELECT max(floor) FROM schema_floor"
 FLOOR = f"({ASK})"  # an expression for any statement
@@ -23,13 +23,9 @@ def read_floor(conn: Connection) -> str:
 
 
 def refuse_below(name: str, floor: str | None) -> None:
-    """Raises StoreError when this program is too old to write."""
+    """Raises TooOld when this program is too old to write."""
     if floor and floor > KNOWN:
-        raise StoreError(
-            f"The database '{name}' was changed by a newer version of this program: only programs that know "
-            f"the schema '{floor}' may write, and this one knows up to '{KNOWN}'. Nothing was written; "
-            "install the newer program here."
-        )
+        raise TooOld(name, KNOWN, floor)
 
 
 def raise_floor(conn: Connection, revision: str) -> None:

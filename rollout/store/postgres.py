@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection, Engine, bindparam, create_engine, event, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from rollout.core.errors import StoreError
+from rollout.core.errors import OutcomeUnknown, StoreError
 from rollout.store import postgres_faults as faults
 from rollout.store.accounts import sizes
 from rollout.store.database import Database
@@ -71,7 +71,7 @@ class PostgresDatabase(Database):
     def run(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         """Do it in one transaction; when the answer to its COMMIT is lost, ask the server what became of it.
 
-        Raises what `work` raises, DBAPIError, and StoreError when nobody can tell whether it was written.
+        Raises what `work` raises, DBAPIError, and OutcomeUnknown when nobody can tell whether it was written.
         """
         with engine.connect() as conn:
             conn.info.pop(NEWS, None)  # of a transaction that failed
@@ -158,7 +158,7 @@ class PostgresDatabase(Database):
         return closing(Listener(connecting, self._sender, wrote=wrote, asked=asked))
 
     def _landed(self, xid: str, before: Server) -> bool:
-        """Whether a transaction was committed. Raises StoreError when no server can tell."""
+        """Whether a transaction was committed. Raises OutcomeUnknown when no server can tell."""
         for _ in range(_ASKED):
             try:
                 with self.read.connect() as conn:
@@ -173,7 +173,7 @@ class PostgresDatabase(Database):
                 log.warning("the answer to a COMMIT was lost; the server was asked", became=became)
                 return bool(became == "committed")
             time.sleep(_ASK_S)
-        raise StoreError(
+        raise OutcomeUnknown(
             f"The connection to the database '{self.name}' was lost during a COMMIT, and no server can tell "
             "what became of it. Read again before deciding again."
         )

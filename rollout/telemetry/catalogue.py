@@ -126,6 +126,7 @@ LEVELS = (
     Level("rollout_services_held", "Services that this controller works on."),
     Level("rollout_database_up", "1 while the database answers a scrape within 5 s, else 0."),
     Level("rollout_configuration_up", "1 while the newest configuration on disk is in use, else 0."),
+    Level("rollout_emergencies_up", "1 while the record of emergencies is as it was signed, else 0."),
     Level("rollout_database_bytes", "Bytes of the database on the disk."),
     Level("rollout_database_limit_bytes", "What the database may take: ROLLOUT_DATABASE_BYTES."),
     Level("rollout_check_value", "What a check measures now, in the signal's unit.", _CHECK),

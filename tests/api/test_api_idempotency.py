@@ -13,7 +13,7 @@ from live_server import served
 from test_api_problems import assert_problem
 
 from api.routing import V1Route
-from rollout.core.errors import StoreError
+from rollout.core.errors import OutcomeUnknown, StoreError
 from rollout.core.model import IntentKind, Phase
 from rollout.queries import Queries
 
@@ -232,6 +232,46 @@ async def test_a_failure_of_the_server_frees_the_key(world: World) -> None:
         answer = await client.post("/v1/rollouts", json=START)
     assert answer.status_code == 202
     assert "idempotency-replayed" not in answer.headers
+
+
+class Lossy(Failing):
+    """A store whose COMMIT of a rollout, or of an answer, lands without anybody hearing of it."""
+
+    def __init__(self, store: Any, losing: str) -> None:
+        super().__init__(store)
+        self._losing = losing
+
+    async def add(self, *given: Any) -> None:
+        await self._store.add(*given)
+        if self.broken and self._losing == "the effect":
+            raise OutcomeUnknown("lost during a COMMIT")
+
+    async def release(self, *given: Any) -> None:
+        if self.broken:
+            raise StoreError("no server answers")
+        await self._store.release(*given)
+
+    async def keep_answer(self, *given: Any) -> Any:
+        if self.broken:
+            raise StoreError("no server answers")
+        return await self._store.keep_answer(*given)
+
+
+@pytest.mark.parametrize("losing", ["the effect", "the answer"])
+async def test_an_unknown_outcome_is_told_as_such_and_the_same_key_takes_effect_once(
+    world: World, losing: str
+) -> None:
+    lossy = Lossy(world.store, losing)
+    _, secret = await world.token("deployer")
+    lossy_world = replace(world, app=with_store(world, lossy))
+    async with lossy_world.http({"authorization": f"Bearer {secret}", **KEY}) as client:
+        assert_problem(await client.post("/v1/rollouts", json=START), 503, "outcome-unknown")
+        lossy.broken = False
+        world.clock.advance(10)
+        answer = await client.post("/v1/rollouts", json=START)
+    assert answer.status_code == 202
+    assert answer.headers["idempotency-replayed"] == "true"
+    assert len(await world.store.rollouts()) == 1
 
 
 async def test_a_key_outlives_the_process(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from api_world import OURS, REPOSITORY, World, with_store
 
 from api.limits import MAX_BODY_BYTES
 from api.problems import PAGES, document
-from rollout.core.errors import PermanentError, StoreError, TransientError
+from rollout.core.errors import OutcomeUnknown, PermanentError, StoreError, TooOld, TransientError
 
 START = {"service": OURS, "version": "3.0.0"}
 JSON = {"content-type": "application/json"}
@@ -230,6 +230,22 @@ async def test_a_database_that_fails_is_a_503_that_says_when_to_try_again(
     assert int(answer.headers["retry-after"]) > 0
     assert "/secret/path" not in answer.text
     assert "/secret/path" in capsys.readouterr().out
+
+
+async def test_a_commit_that_nobody_can_tell_of_is_not_said_to_have_changed_nothing(world: World) -> None:
+    answer = await _ask_failing(world, OutcomeUnknown("The connection to '/secret/path' was lost."))
+    detail = assert_problem(answer, 503, "outcome-unknown")["detail"]
+    assert "may or may not have been recorded. Send it again with the same Idempotency-Key" in detail
+    assert "rollout list" in detail
+    assert "Nothing was changed" not in answer.text
+    assert "/secret/path" not in answer.text
+
+
+async def test_a_program_that_is_too_old_is_told_so(world: World) -> None:
+    answer = await _ask_failing(world, TooOld("'/secret/path'", "0006", "0099"))
+    detail = assert_problem(answer, 503, "store")["detail"]
+    assert "too old to write (it knows 0006, the database wants 0099)" in detail
+    assert "/secret/path" not in answer.text
 
 
 async def test_an_outside_failure_says_whether_to_try_again(world: World) -> None:

@@ -18,6 +18,7 @@ from rollout.config import policy_schema, regions_schema
 from rollout.core.errors import InvalidInput, StoreError
 from rollout.core.model import Phase
 from rollout.ports import Replica
+from rollout.store.floor import KNOWN, raise_floor
 
 ACT = {"reason": "because"}
 STANDARD = (REPOSITORY / "policies/standard.yaml").read_text(encoding="utf-8")
@@ -217,6 +218,20 @@ class _Down:
         if self._error is not None:
             raise self._error
         await asyncio.Event().wait()
+
+
+async def test_readiness_says_that_this_program_is_too_old_and_not_that_the_database_is_silent(
+    world: World,
+) -> None:
+    with world.store.database.write.begin() as conn:  # type: ignore[attr-defined]
+        raise_floor(conn, "9999")
+    async with world.http() as nobody:
+        answer = await nobody.get("/readyz")
+    assert answer.status_code == 503
+    said = answer.json()["detail"]
+    assert f"too old to write (it knows {KNOWN}, the database wants 9999)" in said
+    assert "rollout replicas. Install the newer version." in said
+    assert "does not answer" not in said
 
 
 @pytest.mark.parametrize("error", [StoreError("'/secret/path' is full"), None], ids=["fails", "hangs"])

@@ -8,16 +8,18 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from rollout.core.model import Service
 from rollout.emergency.record import Record
 from rollout.emergency.restoring import ABOVE
 from rollout.emergency.seal import read_seal
 from tests.cli.conftest import Ran
-from tests.cli.emergency_lab import DIGEST, Lab, made
+from tests.cli.emergency_lab import DIGEST, Lab, good, made
 
 pytestmark = pytest.mark.real
 
@@ -54,7 +56,23 @@ def test_a_region_goes_back_to_the_older_known_good_by_the_file_alone(lab: Lab) 
     ):
         assert said in done.stderr
     assert re.search(r"written \d+ s ago", done.stderr)
+    assert f"start the controller HERE, with ROLLOUT_DATA={lab.settings.data}" in done.stderr
+    assert "elsewhere it is not taken in" in done.stderr
     assert not list(lab.settings.data.glob("rollout.db*"))
+
+
+def test_other_regions_of_the_service_are_named_since_they_may_run_the_release(tmp_path: Path) -> None:
+    lab = made(tmp_path)
+
+    async def known() -> None:
+        async with lab.controller() as built:
+            await built.store.put_service(Service(name="mail", policy="standard"))
+            await built.store.adopt([replace(good("1.0.0"), region=region) for region in ("R1", "R2", "R3")])
+            assert built.emergencies is not None
+            await built.emergencies.note()
+
+    asyncio.run(known())
+    assert "R1, R2 may still run the release: one call for each." in lab.restore().stderr
 
 
 def test_without_a_version_it_is_the_newest_and_says_when_that_runs_already(lab: Lab) -> None:
@@ -172,6 +190,10 @@ def test_a_target_that_refuses_for_good_ends_it_with_15(lab: Lab) -> None:
     done = lab.restore("--json")
     assert done.returncode == 15
     assert json.loads(done.stdout)["state"] == "failed"
+    said = lab.restore().stderr
+    assert "refuses it for good: mend what it says, then: rollout emergency restore mail --region R3" in said
+    assert "Another known good of the file: --to 1.0.0." in said
+    assert "same key" not in said
 
 
 def test_a_line_of_the_record_that_was_changed_shows(lab: Lab) -> None:

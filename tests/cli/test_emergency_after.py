@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from api.health import checks
+from api.metrics import text
 from rollout.core.model import KnownGood
 from rollout.emergency.restoring import ABOVE
 from tests.cli.emergency_lab import Lab, good, made
@@ -89,6 +91,27 @@ async def test_a_controller_that_runs_takes_it_in_before_its_next_tick(tmp_path:
         await built.reconciler.settle()
         (pair,) = await built.store.service_regions("mail")
         assert (pair.generation, versions(pair.known_good)[0]) == (2 + ABOVE, "1.0.0")
+
+
+async def test_a_record_that_is_not_as_it_was_signed_is_seen_by_people_until_it_is_moved_away(
+    tmp_path: Path,
+) -> None:
+    lab = made(tmp_path)
+    await lab.known("1.0.0", "2.0.0")
+    assert lab.restore("--to", "1.0.0", "--even-so").returncode == 0
+    file = lab.settings.emergencies
+    file.write_text(file.read_text().replace("it burns", "all well"))
+    async with lab.controller() as built:
+        await built.heartbeat.beat()
+        (told,) = [check for check in await checks(built) if check.name == "emergencies"]
+        assert (told.ok, told.warn) == (True, True)
+        assert "not as it was signed, so none of it is taken in" in told.detail
+        assert str(tmp_path) not in told.detail
+        assert b"rollout_emergencies_up 0.0" in await text(built)
+        file.rename(tmp_path / "moved-away")
+        await built.heartbeat.beat()
+        assert "emergencies" not in {check.name for check in await checks(built)}
+        assert b"rollout_emergencies_up 1.0" in await text(built)
 
 
 async def test_with_postgresql_away_and_back(tmp_path: Path, postgres: Server) -> None:  # noqa: F811

@@ -32,6 +32,7 @@ ONE = f"GET /v1/rollouts/{ID}"
         (500, "internal", 1, "rollout doctor"),
         (502, "outside", 1, "rollout doctor"),
         (503, "store", 40, "rollout doctor"),
+        (503, "outcome-unknown", 40, "rollout list"),
     ],
 )
 def test_each_problem_has_its_exit_code_and_a_next_command(

@@ -47,6 +47,14 @@ def test_adopt_shows_what_can_be_gone_back_to(run: Run, server: StandIn) -> None
     assert ran.err == "Now a release can be started: rollout start mail-sender VERSION\n"
 
 
+def test_adopt_says_why_a_version_that_was_rolled_back_is_good(run: Run, server: StandIn) -> None:
+    server.answers["POST /v1/services/mail-sender/adopt"] = {"items": []}
+    server.answers[f"{SERVICE}/regions"] = {"items": [running()]}
+    server.answers["GET /v1/rollouts"] = {"items": []}
+    run("adopt", "mail-sender", "--reason", "it runs", "--override", "the harm was not its own")
+    assert server.body(0) == {"reason": "it runs", "regions": [], "override": "the harm was not its own"}
+
+
 def test_adopt_exits_4_where_a_region_was_not_read_back(run: Run, server: StandIn) -> None:
     why = "Nothing was adopted: R3 was not read back yet. Adopt again once that is mended and read."
     server.answers["POST /v1/services/mail-sender/adopt"] = problem(409, "not-read", why)

@@ -1,10 +1,11 @@
 """Golden lines: what a person on call reads."""
 
 import io
+from dataclasses import replace
 
 from rollout.cli import render, render_plan
 from rollout.cli.session import console
-from rollout.core.model import Hold, Obligation, ObligationKind, ObligationState, Phase
+from rollout.core.model import Hold, Obligation, ObligationKind, ObligationState, Phase, RegionPhase
 from rollout.core.signals import VerdictKind
 from rollout.showing.views import StageView, SuspectView
 from tests.cli.views import ID, T0, at, baking, check, event, plan, rolled_back, view
@@ -200,3 +201,16 @@ def test_a_replica_that_is_gone_says_when_its_lease_ended() -> None:
     gone = {"id": "rep_1", "about": "process 1 on a", "alive": False, "until": "2026-11-21T18:20:07.5Z"}
     (_, line) = drawn(render.replicas({"items": [{**gone, "services": []}]}))
     assert line == "rep_1    process 1 on a  gone: its lease ended at 2026-11-21 18:20:07 UTC  –"
+
+
+def test_a_region_on_its_way_back_shows_what_is_ordered_now_and_what_was_read_when() -> None:
+    stuck = replace(
+        baking(running={"1.1.0": 1, "1.2.0": 3}, running_at=at(60), weight=75, bake=None),
+        phase=RegionPhase.UNREACHABLE,
+        back_to="1.1.0",
+    )
+    shown = view(stages=(StageView(name="R3", regions=(stuck,)),))
+    (line,) = [line for line in drawn(render.status(shown)) if line.startswith("  R3")]
+    assert "unreachable since 2026-11-21 " in line
+    assert "runs 1 × 1.1.0, 3 × 1.2.0 (read 2026-11-21 18:21:00 UTC), 100 % of 1.1.0 ordered" in line
+    assert "75 %" not in line

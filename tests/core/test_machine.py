@@ -41,9 +41,10 @@ def test_every_trigger_is_used_but_the_one_that_begins_history():
     assert {trigger for row in REGION_PHASES.values() for trigger in row} == set(RegionTrigger)
 
 
-def test_only_the_finished_phases_are_terminal_and_success_can_still_go_back():
+def test_only_the_finished_phases_are_terminal_and_what_has_ended_can_still_go_back():
     terminal = {phase for phase, row in PHASES.items() if not row}
-    assert terminal == FINISHED - {Phase.SUCCEEDED}
+    assert terminal == FINISHED - {Phase.SUCCEEDED, Phase.ROLLED_BACK}
+    assert PHASES[Phase.ROLLED_BACK] == {Trigger.ROLLBACK: Phase.ROLLING_BACK}  # by a person, once more
     assert set(PHASES[Phase.SUCCEEDED].values()) == {Phase.ROLLING_BACK, Phase.SUCCEEDED}
     assert set(REGION_PHASES[RegionPhase.RESTORED]) == {RegionTrigger.DRIFTED}  # nothing else moves it
 
@@ -72,8 +73,7 @@ def test_an_illegal_trigger_is_refused_naming_phase_trigger_and_what_is_possible
     with pytest.raises(IllegalTransition) as refused:
         advance(Phase.ROLLED_BACK, Trigger.RESUME)
     assert str(refused.value) == (
-        "The rollout is rolled_back, where 'resume' is not possible. Possible here: nothing; wait "
-        "for what is under way, or look at how it ended."
+        "The rollout is rolled_back, where 'resume' is not possible. Possible here: rollback."
     )
     with pytest.raises(IllegalTransition, match="Region R1 is pending, where 'restored' is not possible"):
         advance_region("R1", RegionPhase.PENDING, RegionTrigger.RESTORED)

@@ -101,6 +101,14 @@ def test_every_alert_uses_metrics_that_exist_and_says_what_to_do(rule: dict[str,
     assert f"`{rule['alert']}`" in MANUAL.read_text(), "the runbook has no line for it"
 
 
+def test_every_section_that_an_alert_leads_to_is_in_the_manual() -> None:
+    titles = re.findall(r"^#+ (.+)$", MANUAL.read_text(), re.MULTILINE)
+    known = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
+    led = [place for rule in rules() for place in re.findall(r"#([a-z-]+)", rule["annotations"]["action"])]
+    assert len(led) >= 5
+    assert set(led) <= known
+
+
 def test_every_metric_is_explained_in_the_manual() -> None:
     text = MANUAL.read_text()
     named = {f"{c.name}_total" for c in COUNTED} | {each.name for each in (*TIMED, *LEVELS)}

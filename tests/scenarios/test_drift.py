@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from rollout.core.actions import Action
+from rollout.core.errors import Conflict, NotAllowed
 from rollout.core.model import Kind, ObligationState, Phase, RegionPhase
-from tests.scenarios.world import DANA, ONE, QUICK, World
+from tests.scenarios.world import ADMIN, DANA, ONE, QUICK, World
 
 MakeWorld = Callable[[dict[str, object]], World]
 SEEN_IN, MENDED_IN = 10, 20  # seconds that F19 allows
@@ -198,7 +199,16 @@ async def test_a_rollout_that_is_held_orders_nothing_until_it_is_resumed(make_wo
     await world.run(SEEN_IN)
     assert world.effects("R3", "deploy") == ["1.1.0"]
     (page,) = [page for page in world.pages() if "R3 runs 4 × 1.0.0" in page]
-    assert page.endswith("Resume, which orders it again; or roll back.")
+    assert page.endswith(
+        f"Safe: `rollout rollback {rollout_id}` takes it back everywhere. Else, once that is mended: "
+        f"`rollout resume {rollout_id}` orders it again."
+    )
+    view = await world.view(rollout_id)
+    assert view.needs_person
+    assert "held by dana: lunch" in view.blocked_by
+    assert any(
+        "R3 runs 4 × 1.0.0 since" in text and "and not 75 % of 1.1.0" in text for text in view.blocked_by
+    )
     assert "drifted" in await triggers(world, rollout_id, None)
     await world.commands.resume(rollout_id, DANA, "lunch is over")
     assert await seconds_until(world, rollout_id, "deployed") <= SEEN_IN
@@ -276,6 +286,89 @@ async def test_a_deploy_that_lands_after_the_recovery_has_ended_wakes_people(mak
     (page,) = world.pages()
     assert "R3 runs 4 × 1.1.0, and 1.0.0 alone was read back there. Nothing is ordered after the end" in page
     assert (await world.rollout(rollout_id)).phase is Phase.ROLLED_BACK
+
+
+async def given_come_again(make_world: MakeWorld) -> tuple[World, str]:
+    """A rollout that was taken back in R3 and R1, and whose release came again in R1, as people know."""
+    world = make_world({**QUICK, "watch": "60s"})
+    rollout_id = await world.given_baking("1.1.0", "R1")
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    assert "rollback" not in (await world.view(rollout_id)).possible
+    await world.run(8)
+    by_hand(world, "R1", *["1.1.0"] * 4)
+    await world.run(MENDED_IN)
+    return world, rollout_id
+
+
+async def test_what_came_again_after_a_rollback_is_shown_with_the_way_back(make_world: MakeWorld) -> None:
+    world, rollout_id = await given_come_again(make_world)
+    await world.run(90)  # longer than it is compared where nothing came
+    view = await world.view(rollout_id)
+    assert view.sentence == (
+        "mail 1.1.0 was rolled back, but then came again: R1 runs 4 × 1.1.0; users of R3 are on 1.0.0."
+    )
+    assert view.needs_person
+    assert "rollback" in view.possible
+    assert view.rollback_effect == "Roll back R1 to 1.0.0"
+    assert view.next is not None
+    assert view.next.what == f"Restore R1 again: rollout rollback {rollout_id}"
+    (text,) = view.blocked_by
+    assert text.startswith("R1 runs 4 × 1.1.0 since ")
+    assert text.endswith(", and not 1.0.0")
+    listed, _ = await world.queries.rollouts(needs_person=True)
+    assert [each.id for each in listed] == [rollout_id]
+    (page,) = world.pages()
+    assert page.endswith(f"by itself. `rollout rollback {rollout_id}` restores what was good there.")
+
+
+async def test_asking_to_roll_back_again_restores_what_came_again(make_world: MakeWorld) -> None:
+    world, rollout_id = await given_come_again(make_world)
+    before = (await world.rollout(rollout_id)).region("R1").generation
+    await world.commands.rollback(rollout_id, DANA, "it is there again")
+    await world.until(rollout_id, Phase.ROLLING_BACK)
+    view = await world.until(rollout_id, Phase.ROLLED_BACK)
+    assert await world.running("R1") == {"1.0.0": 4}
+    assert (await world.rollout(rollout_id)).region("R1").generation > before
+    assert [world.effects(name, "restore") for name in ("R3", "R1")] == [["1.0.0"], ["1.0.0"] * 2]
+    assert (view.outcome, view.needs_person) == ("aborted", False)
+    assert view.sentence == "mail 1.1.0 was rolled back; users are on 1.0.0."
+
+
+async def test_asking_to_roll_back_again_where_nothing_came_again_is_noted_and_orders_nothing(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world({**ONE, "watch": "60s"})
+    rollout_id = await given_rolled_back(world)
+    await world.commands.rollback(rollout_id, DANA, "to be sure")
+    await world.run(3)
+    assert (await world.rollout(rollout_id)).phase is Phase.ROLLED_BACK
+    assert world.effects("R3", "restore") == ["1.0.0"]
+    events = await world.store.events(rollout_id=rollout_id, limit=1000)
+    assert any("to be sure. Nothing is ordered" in event.transition.reason.text for event in events)
+
+
+async def test_what_came_again_is_forgotten_once_it_was_mended_by_hand(make_world: MakeWorld) -> None:
+    world, rollout_id = await given_come_again(make_world)
+    by_hand(world, "R1", *["1.0.0"] * 4)
+    await world.run(5)
+    view = await world.view(rollout_id)
+    assert (view.needs_person, view.blocked_by, view.next) == (False, (), None)
+
+
+async def test_what_was_rolled_back_is_adopted_only_by_an_admin_who_says_why(make_world: MakeWorld) -> None:
+    world, rollout_id = await given_come_again(make_world)
+    with pytest.raises(Conflict, match=f"R1 runs 1.1.0, which was rolled back by {rollout_id}"):
+        await world.commands.adopt("mail", ADMIN, "it runs")
+    with pytest.raises(NotAllowed, match="needs the role admin"):
+        await world.commands.adopt("mail", DANA, "it runs", ["R1"], "the harm was not its own")
+    (good,) = await world.commands.adopt("mail", ADMIN, "it runs", ["R1"], "the harm was not its own")
+    assert good.release.version == "1.1.0"
+    assert good.by.endswith("it runs (override: the harm was not its own)")
+    await world.run(5)
+    view = await world.view(rollout_id)
+    assert (view.needs_person, "rollback" in view.possible) == (False, False)
+    await world.commands.adopt("mail", ADMIN, "once more", ["R1"])  # it is known good there now
 
 
 @pytest.mark.parametrize(("watch", "lasts"), [("60s", 60), ("1s", 20)])

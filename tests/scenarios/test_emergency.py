@@ -80,6 +80,54 @@ async def test_a_rollout_under_way_is_held_in_the_name_of_who_did_it(world: Worl
     assert await world.store.doubted() == ()  # it was read back as it was recorded
 
 
+async def test_people_are_woken_once_with_the_way_back_and_the_way_on(world: World) -> None:
+    rollout_id = await world.given_baking("1.1.0", "R1")
+    await back(world, await ordered(world, "1.0.0"))
+    await world.run(30)
+    (page,) = [page for page in world.pages() if "in an emergency" in page]
+    assert page.startswith("mail 1.1.0 is held: ana@bastion restored R3 to 1.0.0 in an emergency")
+    assert page.endswith(
+        f"{REASON}. R1 still runs 1.1.0. `rollout rollback {rollout_id}` takes it back everywhere; `rollout "
+        f"resume {rollout_id}` puts 1.1.0 BACK into R3."
+    )
+    listed, _ = await world.queries.rollouts(needs_person=True)
+    assert [view.id for view in listed] == [rollout_id]
+    assert listed[0].next is not None
+    assert f"rollout rollback {rollout_id}" in listed[0].next.what
+
+
+async def test_in_doubt_where_the_release_still_runs_elsewhere_the_way_back_comes_before_adopting(
+    world: World,
+) -> None:
+    rollout_id = await world.given_baking("1.1.0", "R1")
+    emergency = await ordered(world, "1.0.0", state="begun")
+    world.plugins.fake_deployer("R3").install("mail", "0.9.0")
+    await back(world, emergency)
+    await world.run(30)
+    view = await world.view(rollout_id)
+    assert view.next is not None
+    adopt = 'rollout adopt mail --region R3 --reason "…"'
+    assert view.next.what == f"R1 still runs 1.1.0: rollout rollback {rollout_id}; then: {adopt}"
+    assert ("cancel" in view.possible, "rollback" in view.possible) == (False, True)
+    await world.commands.rollback(rollout_id, ADMIN, "first the users of R1")
+    await world.until_region(rollout_id, "R1", RegionPhase.RESTORED)
+    assert await world.running("R1") == {"1.0.0": 4}
+
+
+async def test_what_is_ended_in_doubt_after_an_emergency_says_so(world: World) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    await back(world, await ordered(world, "1.0.0", state="begun"))
+    await world.run(15)
+    view = await world.view(rollout_id)
+    assert "cancel" in view.possible
+    await world.commands.cancel(rollout_id, ADMIN, "nobody knows what runs")
+    view = await world.until(rollout_id, Phase.CANCELED)
+    assert "ended it without acting: nobody knows what runs. It was in doubt: ana@bastion restored R3" in (
+        view.reason.text
+    )
+    assert "put back" not in view.reason.text
+
+
 async def test_what_was_read_back_is_shown_and_neither_bake_nor_reach_goes_on(world: World) -> None:
     rollout_id = await world.given_baking("1.1.0")
     emergency = await ordered(world, "1.0.0")

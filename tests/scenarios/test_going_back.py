@@ -1,5 +1,6 @@
 """The way back: it is tried on, falls back, says what it cannot do, and ends only when it was read back."""
 
+import re
 from collections.abc import Callable
 
 from rollout.core.errors import PermanentError
@@ -49,7 +50,13 @@ async def test_with_no_known_good_left_it_has_failed_and_a_person_can_try_again(
     world.plugins.fake_deployer("R1").fail_next(Kind.RESTORE, GONE)
     view = await world.until(rollout_id, Phase.ROLLBACK_FAILED)
     harm_since, decided_at = view.harm_since, view.decided_at
-    assert any("R1 cannot go back: no known good release is left (tried 1.0.0)" in p for p in world.pages())
+    (page,) = [page for page in world.pages() if "R1" in page]
+    assert page == (
+        "mail 1.2.0: The rollback failed in R1 (35 % of users). R1 cannot go back: no known good release is "
+        "left (tried 1.0.0). R1 could not be restored to 1.0.0: The image is gone. Mend it, or bring a good "
+        'release there by hand and adopt it (rollout adopt mail --region R1 --reason "…"). '
+        f"Once mended: rollout rollback {rollout_id}. See: rollout status {rollout_id}"
+    )
     trouble = (await world.rollout(rollout_id)).region("R1").trouble
     assert "no known good release is left" in trouble
     assert [line for line in view.blocked_by if "R1" in line] == [trouble]
@@ -104,12 +111,23 @@ async def test_an_unreachable_region_delays_no_other_and_is_never_shown_as_done(
     assert view.outcome is None
     assert view.next is not None
     assert view.next.what == "Mend R1 (R1 cannot be reached); its restore is tried until it answers"
-    trouble = "R1 does not answer: R1 cannot be reached. Its restore is tried until it does."
-    assert view.blocked_by == (trouble,)
+    (lost,) = [r.unreachable_since for r in (await world.case(rollout_id)).actions if r.unreachable_since]
+    trouble = (
+        f"R1 does not answer since {lost:%H:%M:%S} UTC: R1 cannot be reached. "
+        "Its restore to 1.0.0 is tried until it does."
+    )
+    tries, said = view.blocked_by
+    assert said == trouble
+    assert re.fullmatch(r"R1: restore unanswered for 2 min( \d+ s)?, tried \d+ times and on", tries)
     assert next(r.message for r in view.regions if r.region == "R1") == trouble
     assert view.needs_person
     assert view.sentence == "mail 1.2.0 is being rolled back in R1."
-    assert len([page for page in world.pages() if "R1 does not answer" in page]) == 1
+    (page,) = [page for page in world.pages() if "R1 does not answer" in page]
+    assert page == (
+        f"mail 1.2.0: {trouble} R1 has 35 % of users; tried 1 time so far. If its deployer is gone for good, "
+        "bring 1.0.0 there by hand: it is seen by itself as soon as R1 can be read. "
+        f"See: rollout status {rollout_id}"
+    )
     world.plugins.fake_deployer("R1").unreachable = False
     await world.until(rollout_id, Phase.ROLLED_BACK, within=20)
     assert await world.running("R1") == OLD
@@ -183,6 +201,26 @@ async def test_a_target_that_lies_for_ever_is_paged_at_the_deadline_and_not_orde
     await world.commands.rollback(rollout_id, DANA, "the target is mended")
     await world.until(rollout_id, Phase.ROLLED_BACK)
     assert [await world.running(name) for name in NAMES] == [OLD] * 3
+
+
+async def test_a_region_that_fails_later_is_paged_too_and_the_reason_names_every_one(
+    make_world: MakeWorld,
+) -> None:
+    world, rollout_id = await given_harm_everywhere_touched(make_world)
+    world.plugins.fake_deployer("R3").fail_next(Kind.RESTORE, GONE)
+    world.plugins.fake_deployer("R1").slow(Kind.RESTORE, 10_000)
+    first = await world.until(rollout_id, Phase.ROLLBACK_FAILED)
+    assert "failed in R3 (20 % of users)" in first.reason.text
+    await world.until_region(rollout_id, "R1", RegionPhase.RESTORE_FAILED)
+    view = await world.view(rollout_id)
+    assert "The rollback failed in R3, R1 (55 % of users). R3 cannot go back" in view.reason.text
+    assert "R1 is not back on 1.0.0 after" in view.reason.text
+    await world.run(60)
+    pages = [page for page in world.pages() if "rollback failed" in page]
+    assert [page.split("failed in ")[1].split(" (")[0] for page in pages] == ["R3", "R1"]
+    assert re.search(
+        r"\(limit [^)]*, ordered \d\d:\d\d:\d\d UTC, asked \d+ times?\): .*[^.]\. It is still", pages[1]
+    )
 
 
 async def test_trying_again_leaves_an_unreachable_region_alone(make_world: MakeWorld) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from rollout.core.errors import PermanentError
 from rollout.core.model import Kind, Phase, RegionPhase
 from rollout.emergency.restoring import ABOVE
 from tests.scenarios.test_emergency import back, ordered
@@ -36,7 +37,8 @@ async def test_a_baking_region_is_left_alone_until_a_person_lets_it_go_on(make_w
     assert f"generation {generation}, and the newest that was ordered here is {generation - ABOVE}" in (
         view.reason.text
     )
-    assert f"{TAKES_IN} Then resume, which orders it again; or roll back." in view.reason.text
+    assert f"{TAKES_IN} Safe: `rollout rollback {rollout_id}` takes it back everywhere." in view.reason.text
+    assert view.reason.text.endswith(f"`rollout resume {rollout_id}` orders it again.")
     await world.run(60)
     assert orders(world) == before
     assert len(world.pages()) == 1
@@ -58,7 +60,7 @@ async def test_a_region_that_is_being_deployed_is_left_alone(make_world: MakeWor
     before = len(orders(world))
     view = await world.until(rollout_id, Phase.HELD, within=10)
     assert view.reason.text.startswith("R3 runs 4 × 1.0.0, 75 % of 1.1.0 is ordered there, and somebody")
-    assert view.reason.text.endswith("Then resume, which orders above that; or roll back.")
+    assert view.reason.text.endswith(f"`rollout resume {rollout_id}` orders above that.")
     await world.run(60)
     assert (len(orders(world)), len(world.pages())) == (before, 1)
     await world.commands.resume(rollout_id, DANA, "it was a rehearsal")
@@ -128,13 +130,34 @@ async def test_a_way_back_that_finds_something_else_there_is_a_failed_one_until_
     view = await world.until(rollout_id, Phase.ROLLBACK_FAILED)
     await world.run(60)
     (page,) = [page for page in world.pages() if "R3 runs 4 × 0.9.0, and somebody ordered R3 outside" in page]
-    assert "Ask to roll back again, which orders above that; or adopt what runs." in page
+    assert "Ask to roll back again, which orders above that; or adopt what runs: rollout adopt mail" in page
     assert await world.running("R3") == {"0.9.0": 4}
     await world.commands.rollback(rollout_id, DANA, "0.9.0 is too old")
     view = await world.until(rollout_id, Phase.ROLLED_BACK)
     assert view.outcome == "aborted"
     assert await world.running("R3") == {"1.0.0": 4}
     assert orders(world)[-1] == generation + 1
+
+
+async def test_a_restore_that_the_fence_refused_was_ordered_outside_and_is_not_tried_in_vain(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(LONG)
+    rollout_id = await world.given_baking("1.1.0", "R1")
+    refusal = PermanentError("Generation 2 of mail is lower than 1002.")
+    world.plugins.fake_deployer("R3").fail_next(Kind.RESTORE, refusal)
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    await world.until_region(rollout_id, "R3", RegionPhase.RESTORING)
+    await ordered_outside(world, "0.9.0")
+    view = await world.until(rollout_id, Phase.ROLLBACK_FAILED)
+    await world.run(60)
+    region = (await world.rollout(rollout_id)).region("R3")
+    assert region.tried == ()
+    (page,) = world.pages()
+    assert "somebody ordered R3 outside this controller" in page
+    assert "no known good" not in page
+    assert region.trouble in view.reason.text
+    assert region.trouble in (await world.view(rollout_id)).blocked_by
 
 
 async def test_nothing_is_touched_where_somebody_else_has_ordered(world: World) -> None:

@@ -137,7 +137,7 @@ async def test_a_channel_that_is_not_set_here_keeps_its_notices_for_a_day(world:
 async def test_that_a_rollout_cannot_be_decided_is_told_also_after_an_outage_of_the_notifier(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await world.given_baking("1.1.0")
+    rollout_id = await world.given_baking("1.1.0")
     world.plugins.notifier.error = TransientError("chat is down")
 
     def decide(*_: Any) -> Any:
@@ -148,7 +148,12 @@ async def test_that_a_rollout_cannot_be_decided_is_told_also_after_an_outage_of_
     assert [page for page in world.pages() if "ZeroDivisionError" in page] == []
     world.plugins.notifier.error = None
     await world.run(61)
-    assert len([page for page in world.pages() if "ZeroDivisionError" in page]) == 1
+    (page,) = [page for page in world.pages() if "ZeroDivisionError" in page]
+    assert page.startswith(f"mail 1.1.0 ({rollout_id}) cannot be decided since ")
+    assert page.endswith(
+        f"Ask `rollout rollback {rollout_id}`; if status does not say 'rolling back' within a minute, in "
+        "each of R3: `rollout emergency restore mail --region R --even-so --reason …`."
+    )
 
 
 async def test_that_a_region_is_in_doubt_is_told_also_after_an_outage_and_after_a_crash(

@@ -182,10 +182,42 @@ async def test_a_recovery_past_its_time_pages_once_and_goes_on(make_world: MakeW
     await world.until(rollout_id, Phase.ROLLED_BACK)
     await world.run(60)
     assert await owed(world, rollout_id, ObligationKind.RECOVERY) == {"R3": ObligationState.OVERDUE}
-    assert len([p for p in world.pages() if "R3 has not recovered after 20 s: 1 items" in p]) == 1
+    (page,) = [page for page in world.pages() if "has not recovered" in page]
+    assert page.startswith("mail 1.2.0: R3 has not recovered after 2")
+    assert "s: 1 item is still stalled." in page
+    assert page.endswith(f"See: rollout status {rollout_id}")
     deployer._services["mail"].stalled.clear()
     await world.run(20)
     assert await owed(world, rollout_id, ObligationKind.RECOVERY) == {"R3": ObligationState.MET}
+
+
+async def test_a_controller_that_was_away_asks_before_it_pages_that_recovery_is_late(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world({"recovery": {"stalled_after": "10s", "check_every": "2s", "within": "20s"}})
+    rollout_id = await world.given_baking("1.2.0")
+    deployer = world.plugins.fake_deployer("R3")
+    deployer.stall("mail", {"send-1": 40.0}, backlog=3)
+    await world.commands.rollback(rollout_id, DANA, "sends stall")
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    await world.run(3)
+    assert await owed(world, rollout_id, ObligationKind.RECOVERY) == {"R3": ObligationState.OPEN}
+    world.clock.advance(300)
+    await world.run(10)
+    assert await owed(world, rollout_id, ObligationKind.RECOVERY) == {"R3": ObligationState.MET}
+    assert [page for page in world.pages() if "recovered" in page] == []
+
+
+async def test_a_recovery_that_cannot_be_seen_is_paged_with_why(make_world: MakeWorld) -> None:
+    world = make_world({"recovery": {"stalled_after": "10s", "check_every": "2s", "within": "20s"}})
+    rollout_id = await world.given_baking("1.2.0")
+    for _ in range(20):
+        world.plugins.fake_deployer("R3").fail_next(Kind.FIND_STALLED, PermanentError("no such job."))
+    await world.commands.rollback(rollout_id, DANA, "sends stall")
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    await world.run(60)
+    (page,) = [page for page in world.pages() if "has not recovered" in page]
+    assert "what is stalled there cannot be seen, no such job." in page
 
 
 async def test_a_fix_may_be_released_while_recovery_goes_on(make_world: MakeWorld) -> None:

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import Connection, event, text
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from rollout.core.errors import StoreError
+from rollout.core.errors import OutcomeUnknown, StoreError
 from rollout.ports import Change, Observed
 from rollout.store import SqlStore, inline, open_store
 from rollout.store.engine import open_database
@@ -407,6 +407,6 @@ async def test_a_commit_that_no_server_can_tell_of_is_never_guessed(
 
     real = dialect.do_commit
     monkeypatch.setattr(dialect, "do_commit", commit)
-    with pytest.raises(StoreError, match=r"lost during a COMMIT.*Read again before deciding again"):
+    with pytest.raises(OutcomeUnknown, match=r"lost during a COMMIT.*Read again before deciding again"):
         await store.ask(intent())
     store.close()

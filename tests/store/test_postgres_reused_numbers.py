@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from rollout.core.errors import StoreError
+from rollout.core.errors import OutcomeUnknown, StoreError
 from rollout.store import SqlStore, inline, open_store
 from rollout.store.postgres_url import read_url
 from rollout.store.postgres_wire import connect
@@ -59,7 +59,7 @@ async def test_a_number_that_another_transaction_was_given_since_is_not_taken_fo
         assert own.ask(f"SELECT pg_xact_status('{xid}')") == [("committed",)]
 
     crashing(own, store, given_again, monkeypatch)
-    with pytest.raises(StoreError, match=r"lost during a COMMIT.*Read again before deciding again"):
+    with pytest.raises(OutcomeUnknown, match=r"lost during a COMMIT.*Read again before deciding again"):
         await store.ask(intent())
     assert (await store.case("ro_01")).intents == ()
     store.close()

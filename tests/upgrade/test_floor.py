@@ -46,8 +46,10 @@ async def test_below_the_floor_a_program_does_not_start(place: Place) -> None:
     url = place.empty()
     with closing(open_store(url, run=inline)) as running:
         upgraded(running, contracts=True)
-    with pytest.raises(StoreError, match="was written by a newer version of this program"):
+    with pytest.raises(StoreError, match="was written by a newer version of this program") as refused:
         open_store(url, run=inline)
+    offers = "or restore the backup" in str(refused.value)
+    assert offers == url.startswith("sqlite"), "a backup would throw away what others wrote who share it"
 
 
 async def test_the_first_program_that_reads_the_floor_is_the_oldest_that_may_write(place: Place) -> None:

@@ -1,11 +1,12 @@
 """Going back: every touched region at once, each to its known good, until it was read back there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from rollout.core import reason as say
 from rollout.core.actions import Action, ActionRecord
+from rollout.core.decide import stuck
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.owed import owe_recovery, taken_over_by
 from rollout.core.decide.readback import ordered_outside, outranked, verified, verify_again_in
@@ -148,22 +149,15 @@ def way_back(draft: Draft, region: RegionRollout) -> KnownGood | None:
 
 def keep_going_back(draft: Draft) -> None:
     """Follow every region on its way back; end when all were read back, or say that one cannot."""
+    known = {} if draft.phase is Phase.ROLLING_BACK else {r.region: r.trouble for r in _stuck(draft)}
     for region in draft.rollout.regions:
         if region.phase in _BACK:
             _follow(draft, region.region)
     touched = [r for r in draft.rollout.touched if r.phase is not RegionPhase.PASSED]
     if all(region.phase is RegionPhase.RESTORED for region in touched):
         _all_restored(draft)
-    elif draft.phase is Phase.ROLLING_BACK and any(
-        region.phase is RegionPhase.RESTORE_FAILED for region in touched
-    ):
-        stuck = [r for r in touched if r.phase is RegionPhase.RESTORE_FAILED]
-        names = ", ".join(region.region for region in stuck)
-        troubles = " ".join(region.trouble for region in stuck)
-        text = f"The rollback failed in {names}. {troubles} Then: rollout rollback {draft.rollout.id}"
-        reason = say.plain("rollback.failed", text, region=stuck[0].region)
-        draft.move(Trigger.RESTORE_FAILED, reason)
-        draft.notify(reason.text, urgent=True)
+    elif found := _stuck(draft):
+        _say_stuck(draft, found, known)
     if not draft.rollout.finished:
         draft.wake_in(POLL_S)
 
@@ -228,17 +222,28 @@ def _drop_promotions(draft: Draft) -> None:
             draft.drop(record)
 
 
+def _stuck(draft: Draft) -> tuple[RegionRollout, ...]:
+    return tuple(r for r in draft.rollout.touched if r.phase is RegionPhase.RESTORE_FAILED)
+
+
+def _say_stuck(draft: Draft, found: Sequence[RegionRollout], known: Mapping[str, str]) -> None:
+    """The reason names all that are stuck; people are paged about those of which they do not know it."""
+    reason = say.plain("rollback.failed", stuck.failed(draft, found), region=found[0].region)
+    if draft.phase is Phase.ROLLING_BACK:
+        draft.move(Trigger.RESTORE_FAILED, reason)
+    elif draft.rollout.reason.text != reason.text:
+        draft.set(reason=reason)
+    news = [region for region in found if known.get(region.region) != region.trouble]
+    if news:
+        stuck.page(draft, stuck.failed(draft, news))
+
+
 def _no_way_back(draft: Draft, region: RegionRollout, reason: Reason) -> None:
-    text = (
-        f"{region.region} cannot go back: no known good release is left"
-        + (f" (tried {', '.join(region.tried)})" if region.tried else "")
-        + f". {reason.text} Bring a good release there by hand and adopt it, or mend it and ask again."
-    )
+    text = stuck.no_way_back(draft, region, reason)
     failed = say.plain("rollback.no_way_back", text, region=region.region)
     if region.phase is not RegionPhase.RESTORING:
         draft.move_region(region.region, RegionTrigger.RESTORE, failed, judge_from=None)
     draft.move_region(region.region, RegionTrigger.RESTORE_FAILED, failed, trouble=text)
-    draft.notify(text, urgent=True)
 
 
 def _follow(draft: Draft, name: str) -> None:
@@ -250,8 +255,6 @@ def _follow(draft: Draft, name: str) -> None:
         draft.verify(region)
     elif newest.open:
         _check_deadline(draft, region, newest)
-    elif newest.action.kind is Kind.RESTORE and newest.state is ActionState.FAILED:
-        _next_known_good(draft, region, newest)
     elif newest.action.kind is Kind.RESTORE:
         draft.verify(region)
     else:
@@ -263,13 +266,7 @@ def _note_reachable(draft: Draft, region: RegionRollout, record: ActionRecord) -
     silent = record.open and record.unreachable_since is not None
     answered = record.state is ActionState.SUCCEEDED or record.action.kind is Kind.RESTORE or record.open
     if silent and region.phase is RegionPhase.RESTORING:
-        reason = say.plain(
-            "rollback.unreachable",
-            f"{region.region} does not answer: {record.result.message} Its restore is tried until it does.",
-            region=region.region,
-        )
-        draft.move_region(region.region, RegionTrigger.UNREACHABLE, reason, trouble=reason.text)
-        draft.notify(reason.text, urgent=True)
+        _unreachable(draft, region, record)
     elif not silent and record.attempts and answered and region.phase is RegionPhase.UNREACHABLE:
         draft.move_region(
             region.region,
@@ -279,24 +276,26 @@ def _note_reachable(draft: Draft, region: RegionRollout, record: ActionRecord) -
         )
 
 
+def _unreachable(draft: Draft, region: RegionRollout, record: ActionRecord) -> None:
+    text = stuck.silent(region, record)
+    reason = say.plain("rollback.unreachable", text, region=region.region, since=record.unreachable_since)
+    draft.move_region(region.region, RegionTrigger.UNREACHABLE, reason, trouble=text)
+    stuck.page(draft, stuck.lost(draft, region, record))
+
+
 def _check_deadline(draft: Draft, region: RegionRollout, record: ActionRecord) -> bool:
     """A region that answers and is not back in time has failed; whatever is under way goes on."""
     waited = (draft.now - region.since).total_seconds()
     if region.phase is not RegionPhase.RESTORING or waited <= draft.plan.deadlines.restore:
         return False
-    reason = say.plain(
-        "rollback.overdue",
-        f"{region.region} is not back after {say.span(waited)} (limit "
-        f"{say.span(draft.plan.deadlines.restore)}): {record.result.message or 'no answer yet.'} "
-        "It is still read back; look at the region now.",
-        region=region.region,
-    )
+    text = stuck.overdue(draft, region, record, waited)
+    reason = say.plain("rollback.overdue", text, region=region.region, since=region.since)
     draft.move_region(region.region, RegionTrigger.RESTORE_FAILED, reason, trouble=reason.text)
     return True
 
 
 def _next_known_good(draft: Draft, region: RegionRollout, record: ActionRecord) -> None:
-    """A restore that failed is not repeated: the known good before it is tried, once each."""
+    """A restore that failed, and not at the fence, is not repeated: the known good before it is tried."""
     if record.action.version not in region.tried:
         draft.set_region(region.region, tried=(*region.tried, record.action.version))
         region = draft.rollout.region(region.region)
@@ -326,10 +325,15 @@ def _read_back(draft: Draft, region: RegionRollout, record: ActionRecord) -> Non
         if why:
             _left_alone(draft, region, running, why)
             return
+    order = draft.newest(region.region, Kind.RESTORE)
+    failed = order is not None and order.state is ActionState.FAILED
+    if order and failed and region.phase is not RegionPhase.UNREACHABLE:
+        _next_known_good(draft, region, order)
+        return
     if _check_deadline(draft, region, record):
         region = draft.rollout.region(region.region)
     shown = say.running(running)
-    wanted = region.back_to.release.version if region.back_to else "a known good release"
+    wanted = stuck.target(region)
     text = f"{region.region} was restored and still shows {shown} instead of {wanted}: restoring again."
     again = say.plain("rollback.not_read_back", text, region=region.region)
     target = way_back(draft, region)
@@ -346,14 +350,14 @@ def _left_alone(draft: Draft, region: RegionRollout, running: Mapping[str, int],
     name = region.region
     text = (
         f"{name} runs {say.running(running)}, and {why} It is left alone, and read on. Ask to roll back "
-        "again, which orders above that; or adopt what runs."
+        "again, which orders above that; or adopt what runs: "
+        f'rollout adopt {draft.rollout.release.service} --region {name} --reason "…".'
     )
     reason = say.plain("rollback.outside", text, region=name)
     if region.phase is RegionPhase.RESTORING:
         draft.move_region(name, RegionTrigger.RESTORE_FAILED, reason, trouble=text)
     elif region.outside != draft.rollout.region(name).outside:
         draft.set_region(name, trouble=text)
-        draft.notify(text, urgent=True)
     draft.verify(draft.rollout.region(name), READ_ON_S)
 
 

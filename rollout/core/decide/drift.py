@@ -62,6 +62,8 @@ def look(draft: Draft) -> None:
             _compare(draft, name, ordered)
             if draft.phase is Phase.ROLLED_BACK:  # nothing else may look at it any more
                 draft.wake_in(draft.plan.judging.interval)
+        elif draft.phase is Phase.ROLLED_BACK:  # a newer release, or somebody's word, answers for it now
+            draft.set_region(name, drift=None)
 
 
 def drifting(draft: Draft) -> bool:
@@ -74,6 +76,29 @@ def taken_out(rollout: Rollout, region: RegionRollout) -> datetime | None:
     drift = region.drift
     gone = drift is not None and drift.told and rollout.release.version not in drift.running
     return drift.since if drift is not None and gone else None
+
+
+def came_again(rollout: Rollout) -> tuple[RegionRollout, ...]:
+    """After the end of a rollback: regions that run something else again, as people were told."""
+    if rollout.phase is not Phase.ROLLED_BACK:
+        return ()
+    restored = (r for r in rollout.touched if r.phase is RegionPhase.RESTORED)
+    return tuple(r for r in restored if r.drift and r.drift.told and not _on(r, r.drift.running))
+
+
+def take_back_again(draft: Draft, reason: Reason, actor: str) -> None:
+    """A person asks to roll back once more: what came again after the end is restored as before."""
+    regions = [r for r in came_again(draft.rollout) if not _taken_over(draft, r)]
+    if not regions:
+        text = f"{reason.text.rstrip('.')}. Nothing is ordered: no touched region is known to run it again."
+        draft.remark(Remark.NOTE, replace(reason, text=text), actor)
+        return
+    draft.move(Trigger.ROLLBACK, reason, actor, outcome=None, finished_at=None)
+    for region in regions:
+        draft.set_region(region.region, mended=())
+        restore(draft, draft.rollout.region(region.region), reason, RegionTrigger.DRIFTED)
+    names = ", ".join(region.region for region in regions)
+    draft.notify(f"{draft.rollout.release.service}: rolling back {names} again. {reason.text}")
 
 
 def order_again(draft: Draft, actor: str) -> None:
@@ -99,7 +124,7 @@ def leave_alone(draft: Draft, region: RegionRollout, read: ActionRecord, why: st
     draft.set_region(region.region, drift=Drift(since=at, at=at, running=running, told=True))
     text = (
         f"{region.region} runs {say.running(running)}, {region.weight} % of {draft.rollout.release.version} "
-        f"is ordered there, and {why} Then resume, which orders above that; or roll back."
+        f"is ordered there, and {why} {_choice(draft, 'orders above that')}"
     )
     reason = _reason("drift.outside", region, text)
     if draft.phase is not Phase.HELD:
@@ -126,6 +151,10 @@ def _ordered(draft: Draft, region: RegionRollout) -> _Ordered | None:
     return ordered if _runs(region.running, ordered) else None
 
 
+def _on(region: RegionRollout, running: Mapping[str, int]) -> bool:
+    return region.back_to is not None and set(running) == {region.back_to.release.version}
+
+
 def _watched(draft: Draft, region: RegionRollout) -> bool:
     owed = draft.phase is Phase.SUCCEEDED and _owed(draft, region, ObligationKind.WATCH)
     return owed and not _taken_over(draft, region)
@@ -134,7 +163,8 @@ def _watched(draft: Draft, region: RegionRollout) -> bool:
 def _recovering(draft: Draft, region: RegionRollout) -> bool:
     if draft.phase is not Phase.ROLLED_BACK or _taken_over(draft, region):
         return False
-    return _owed(draft, region, ObligationKind.RECOVERY) or _may_still_arrive(draft, region)
+    told = region.drift is not None and region.drift.told  # until it is mended, or taken over
+    return told or _owed(draft, region, ObligationKind.RECOVERY) or _may_still_arrive(draft, region)
 
 
 def _may_still_arrive(draft: Draft, region: RegionRollout) -> bool:
@@ -232,7 +262,7 @@ def _act(draft: Draft, region: RegionRollout, ordered: _Ordered, asked: ActionRe
         _tell(draft, region, found, why)
     elif why:
         _leave(draft, region)
-        text = f"{found}: {why} Then resume, which orders it again; or roll back."
+        text = f"{found}: {why} {_choice(draft, 'orders it again')}"
         hold(draft, Trigger.DRIFTED, _reason("drift.left", region, text))
     else:
         text = f"{found}: ordered again, {_count(region)}. Its bake begins anew unless it has passed."
@@ -282,7 +312,10 @@ def _bring_back(draft: Draft, region: RegionRollout, found: str, why: str) -> No
         restore(draft, draft.rollout.region(name), reason, RegionTrigger.DRIFTED)
         draft.notify(f"{_release(draft)}: {text}", urgent=True)
         return
-    text = f"{found}: {why} It is read on: bring it back, adopt what runs, or ask to roll back again."
+    text = (
+        f"{found}: {why} It is read on. Then: `rollout rollback {draft.rollout.id}`, which restores it "
+        "again; or bring it back by hand, or adopt what runs."
+    )
     reason = _reason("drift.left", region, text)
     draft.move_region(name, RegionTrigger.DRIFTED, reason, drift=None)
     draft.move_region(name, RegionTrigger.RESTORE_FAILED, reason, trouble=text)
@@ -292,15 +325,26 @@ def _bring_back(draft: Draft, region: RegionRollout, found: str, why: str) -> No
 
 def _tell(draft: Draft, region: RegionRollout, found: str, why: str) -> None:
     """It is held, or has ended: nothing is ordered, and people are woken once."""
-    do = "Resume, which orders it again; or roll back."
+    do = _choice(draft, "orders it again")
     if draft.rollout.finished:
-        do = "Nothing is ordered after the end: bring it back by hand, roll back or release again."
+        command = f"`rollout rollback {draft.rollout.id}`"
+        do = f"Safe: {command} takes it back everywhere; or release again."
         if draft.phase is Phase.ROLLED_BACK:
-            do = "Nothing is ordered after the end: bring it back by hand, or adopt what runs."
+            do = f"{command} restores what was good there."
+        do = f"Nothing is ordered after the end by itself. {do}"
     text = ". ".join(filter(None, [found, why.rstrip("."), do]))
     _leave(draft, region)
     draft.remark(Remark.DRIFTED, _reason("drift.left", region, text))
     draft.notify(f"{_release(draft)}: {text}", urgent=True)
+
+
+def _choice(draft: Draft, resumed: str) -> str:
+    """What a person does about a rollout that is held, the safe way first."""
+    known = draft.rollout.id
+    return (
+        f"Safe: `rollout rollback {known}` takes it back everywhere. Else, once that is mended: `rollout "
+        f"resume {known}` {resumed}."
+    )
 
 
 def _leave(draft: Draft, region: RegionRollout) -> None:

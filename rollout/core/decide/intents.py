@@ -6,7 +6,7 @@ from rollout.core import reason as say
 from rollout.core.decide import approvals, gates
 from rollout.core.decide.back import roll_back, still_ours, try_again
 from rollout.core.decide.draft import Draft
-from rollout.core.decide.drift import order_again
+from rollout.core.decide.drift import order_again, take_back_again, taken_out
 from rollout.core.decide.promote import promote
 from rollout.core.decide.readback import outranked, overrule
 from rollout.core.decide.waiting import held_meanwhile
@@ -93,6 +93,26 @@ def _hold(draft: Draft, intent: Intent) -> None:
     )
     reason = say.plain("held", f"{intent.actor} holds it{until}: {intent.reason}")
     draft.move(Trigger.HOLD, reason, intent.actor, hold=hold)
+    if hold.still:
+        draft.notify(_after_emergency(draft, intent), urgent=True)
+
+
+def _after_emergency(draft: Draft, intent: Intent) -> str:
+    """What somebody put where, where the release runs still, and the way back before the way on."""
+    rollout, version = draft.rollout, draft.rollout.release.version
+    where = intent.region or "the region"
+    elsewhere = [r.region for r in rollout.touched if r.region != where and not taken_out(rollout, r)]
+    on = f"puts {version} BACK into {where}"
+    if where not in {region.region for region in rollout.touched}:
+        on = f"lets {version} go on, also into {where}"
+    back = f"`rollout rollback {rollout.id}` takes it back everywhere"
+    runs = f"{', '.join(elsewhere)} still runs {version}." if elsewhere else f"{version} runs nowhere else."
+    if not rollout.touched:
+        back, runs = f"`rollout cancel {rollout.id}` ends it", f"{version} has touched no region yet."
+    return (
+        f"{rollout.release.service} {version} is held: {intent.reason.rstrip('.')}. {runs} {back}; `rollout "
+        f"resume {rollout.id}` {on}."
+    )
 
 
 def _resume(draft: Draft, intent: Intent) -> None:
@@ -126,6 +146,8 @@ def _rollback(draft: Draft, intent: Intent) -> None:
     reason = say.plain("rollback.asked", _by(intent, "asked to roll back"))
     if draft.phase is Phase.ROLLBACK_FAILED:
         try_again(draft, reason, intent.actor)
+    elif draft.phase is Phase.ROLLED_BACK:
+        take_back_again(draft, reason, intent.actor)
     elif still_ours(draft):
         roll_back(draft, Trigger.ROLLBACK, reason, ending=Outcome.ABORTED, actor=intent.actor)
 
@@ -141,10 +163,11 @@ def _cancel(draft: Draft, intent: Intent) -> None:
 
 
 def _disown(draft: Draft, intent: Intent) -> None:
-    """End it without acting: what became of it is not in this database, which was put back."""
+    """End it without acting: what became of it is not in this database, which somebody went around."""
     if not _allowed(draft, Trigger.DISOWN):
         return
-    text = _by(intent, "ended it without acting, since the database was put back")
+    doubt = intent.details.get("doubt") or "the database was put back"
+    text = f"{_by(intent, 'ended it without acting').rstrip('.')}. It was in doubt: {doubt}."
     reason = say.plain("disowned", text)
     for record in draft.all_actions:
         if record.open and record.action.kind is not Kind.NOTIFY:  # what people have not been told is told

@@ -230,11 +230,6 @@ def _stays_back(draft: Draft, region: RegionRollout, order: ActionRecord, messag
 
 def _recover(draft: Draft, owed: Obligation) -> None:
     """Find stalled work, resume it, and look again until two looks in a row find none."""
-    if draft.now >= owed.until:
-        waited = say.span((draft.now - owed.since).total_seconds())
-        left = owed.progress.get("stalled", "unknown")
-        _late(draft, owed, f"{owed.region} has not recovered after {waited}: {left} items are still stalled.")
-        owed = next(o for o in draft.obligations if o.id == owed.id)
     newest = draft.newest(owed.region, Kind.FIND_STALLED, Kind.RESUME_WORK, obligation=owed.id)
     every = draft.plan.recovery.check_every
     if newest is None:
@@ -244,7 +239,8 @@ def _recover(draft: Draft, owed: Obligation) -> None:
     elif newest.result.details.get("unsupported"):
         _cannot_be_proven(draft, owed, newest)
     elif newest.state is ActionState.FAILED:
-        _find(draft, owed, _slower(draft, owed))
+        slower = _slower(draft, owed)
+        _find(draft, _judged_late(draft, owed, newest), slower)
     elif newest.action.kind is Kind.RESUME_WORK:
         _note_resumed(draft, owed, newest)
         _find(draft, owed, every)
@@ -252,7 +248,29 @@ def _recover(draft: Draft, owed: Obligation) -> None:
         _look_at_found(draft, owed, newest)
 
 
+def _judged_late(draft: Draft, owed: Obligation, look: ActionRecord) -> Obligation:
+    """Past its time, people are paged on a look of after it: what nobody saw meanwhile may have ended."""
+    owed = next(o for o in draft.obligations if o.id == owed.id)
+    answered = look.ended_at if look.state is ActionState.SUCCEEDED else look.due_at
+    if look.action.kind is not Kind.FIND_STALLED or answered is None or answered < owed.until:
+        return owed
+    waited = say.span((draft.now - owed.since).total_seconds())
+    _late(draft, owed, f"{owed.region} has not recovered after {waited}: {_left(owed, look)}.")
+    return next(o for o in draft.obligations if o.id == owed.id)
+
+
+def _left(owed: Obligation, look: ActionRecord) -> str:
+    if look.state is not ActionState.SUCCEEDED:
+        return f"what is stalled there cannot be seen, {look.result.message.rstrip('.')}"
+    if stalled := owed.progress["stalled"]:
+        return say.many(stalled, "item is still stalled", "items are still stalled")
+    oldest = say.span(owed.progress["oldest_age_s"])
+    return f"no item is stalled, and the oldest is in work for {oldest}"
+
+
 def _find(draft: Draft, owed: Obligation, delay_s: float) -> None:
+    left = (owed.until - draft.now).total_seconds()
+    delay_s = min(delay_s, left) if left > 0 else delay_s  # one look is due at its end
     draft.order(
         _work_action(draft, owed, Kind.FIND_STALLED, stalled_after_s=draft.plan.recovery.stalled_after),
         delay_s=delay_s,
@@ -297,7 +315,9 @@ def _look_at_found(draft: Draft, owed: Obligation, found: ActionRecord) -> None:
         )
         _end(draft, owed, ObligationState.MET, say.plain("recovery.met", text, region=owed.region))
         draft.notify(f"{owed.service}: {text}")
-    elif items:
+        return
+    owed = owed if normal else _judged_late(draft, owed, found)
+    if items:
         draft.order(_work_action(draft, owed, Kind.RESUME_WORK, items=items))
         draft.wake_in(draft.plan.recovery.check_every)
     else:
@@ -343,7 +363,7 @@ def _end(draft: Draft, owed: Obligation, state: ObligationState, reason: Reason)
 def _end_unproven(draft: Draft, owed: Obligation, text: str) -> None:
     """Nothing can prove it here: it ends, and people are told."""
     _end(draft, owed, ObligationState.UNPROVEN, say.plain("obligation.unproven", text, region=owed.region))
-    draft.notify(text, urgent=True)
+    _page(draft, text)
 
 
 def _late(draft: Draft, owed: Obligation, text: str) -> None:
@@ -352,4 +372,11 @@ def _late(draft: Draft, owed: Obligation, text: str) -> None:
         return
     reason = say.plain("obligation.overdue", text, region=owed.region)
     draft.owe(replace(owed, state=ObligationState.OVERDUE, reason=reason))
-    draft.notify(text, urgent=True)
+    _page(draft, text)
+
+
+def _page(draft: Draft, text: str) -> None:
+    release = draft.rollout.release
+    draft.notify(
+        f"{release.service} {release.version}: {text} See: rollout status {draft.rollout.id}", urgent=True
+    )

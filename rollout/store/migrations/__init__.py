@@ -19,6 +19,10 @@ from rollout.core.errors import StoreError
 from rollout.store.database import Database
 from rollout.store.floor import KNOWN, read_floor
 
+_NEWER = {
+    "sqlite": "install the newer program, or restore the backup that was made before its first start.",
+    "postgresql": "install the newer program here. Restore no backup: the others that share it work on it.",
+}
 _ONE_AT_A_TIME = threading.Lock()  # Alembic keeps the migration under way in module globals
 log = structlog.get_logger(__name__)
 
@@ -71,8 +75,8 @@ def _behind(name: str, conn: Connection) -> bool:
             return False
         raise StoreError(
             f"The database '{name}' was written by a newer version of this program: its schema is "
-            f"'{present}', and this one knows up to '{newest}'. It was not touched; install the newer "
-            "program, or restore the backup that was made before its first start."
+            f"'{present}', and this one knows up to '{newest}'. It was not touched; "
+            f"{_NEWER[conn.dialect.name]}"
         )
     return present != newest
 
