@@ -73,12 +73,17 @@ def front(tmp_path: Path, around: Surroundings) -> Iterator[Front]:
 
 async def until(order: Callable[[], object], within_s: float = 10) -> Reply:
     """Ask again while it runs, as the controller does."""
-    async with asyncio.timeout(within_s):
-        while True:
-            reply: Reply = await order()  # type: ignore[misc]
-            if reply.progress is not Progress.RUNNING:
-                return reply
-            await asyncio.sleep(0.1)
+    said = "it was not answered"
+    try:
+        async with asyncio.timeout(within_s):
+            while True:
+                reply: Reply = await order()  # type: ignore[misc]
+                if reply.progress is not Progress.RUNNING:
+                    return reply
+                said = reply.result.message
+                await asyncio.sleep(0.1)
+    except TimeoutError as error:
+        raise AssertionError(f"not within {within_s:g} s: {said}") from error
 
 
 @pytest.mark.parametrize(
