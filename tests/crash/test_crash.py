@@ -20,7 +20,7 @@ from tests.crash.points import turns
 from tests.crash.stories import STORIES
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
-PLACES = [(name, "sqlite") for name in STORIES] + [(name, "postgresql") for name in list(STORIES)[1::3]]
+PLACES = [(name, "sqlite") for name in STORIES] + [(name, "postgresql") for name in list(STORIES)[1::6]]
 
 
 def one_of(names: Sequence[str], story: int) -> int:

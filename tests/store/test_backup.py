@@ -142,7 +142,7 @@ async def test_a_database_that_was_put_back_is_doubted_once(store: SqlStore, tmp
     back_up(store.database.path, tmp_path / "copy", {}, T0)
     restore(tmp_path / "copy", tmp_path / "new" / "rollout.db", tmp_path, at(60))
     again = open_store(f"sqlite:///{tmp_path}/new/rollout.db", run=inline)
-    assert "put back from the backup of 2026-03-02T09:30:00" in await again.distrust_if_old(at(90), 0)
+    assert "put back from the backup of 2026-03-02 09:30:00 UTC" in await again.distrust_if_old(at(90), 0)
     (pair,) = await again.doubted()
     assert (pair.service, pair.region, pair.doubt.generation) == (SERVICE, "R3", 1)  # type: ignore[union-attr]
     assert await again.distrust_if_old(at(95), 0) == ""

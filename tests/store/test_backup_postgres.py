@@ -102,7 +102,7 @@ async def test_what_is_put_back_is_doubted_once_and_numbers_go_on(
     assert aside == "rollout_before_20260302t093100"
     with closing(open_store(url, run=inline)) as again:
         assert {one.id for one in await again.rollouts()} == {"ro_0", "ro_1", "ro_2"}
-        assert "put back from the backup of 2026-03-02T09:30:00" in await again.distrust_if_old(at(90), 0)
+        assert "put back from the backup of 2026-03-02 09:30:00 UTC" in await again.distrust_if_old(at(90), 0)
         assert [pair.region for pair in await again.doubted()] == ["R3"]
         assert await again.distrust_if_old(at(95), 0) == ""
         await again.add(rollout("ro_new"), plan(), transition(1, "ro_new"))

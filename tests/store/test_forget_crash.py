@@ -66,7 +66,7 @@ def test_a_crash_at_any_point_of_forgetting_neither_loses_nor_doubles(place: Pla
     if "thinned" in name:
         asyncio.run(forget(store, BEGIN + 2 * DAY))
     store.close()
-    stride = 3 if place.kind == "sqlite" else 7  # of its points; one database is faster
+    stride = 6 if place.kind == "sqlite" else 14  # of its points; one database is faster
     for point in range(0, 200, stride):
         url = place.copy(prepared)
         ended = forget_and_die(url, keep, name, point)
