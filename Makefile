@@ -34,7 +34,7 @@ fix: install-dev ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 test: install-dev ## all tests; those whose real part is missing are skipped by name
-	$(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: install-dev ## real faults for long: replicas frozen and killed, PostgreSQL lost, networks; ARGS="--cycles 10"
 	@$(BIN)/python -m tests.faults $(ARGS)
