@@ -120,6 +120,7 @@ class HaproxyDeployer:
         if not ours:
             return self._nobody(action, places)
         if late := [p for p in ours if not p.server.up or not p.sound]:
+            await backend.follow(late)
             return _running(f"{action.version} is not up everywhere in haproxy: {_listed(late)}")
         if action.weight < 100 and not taking:
             text = f"No server in service could take the other {100 - action.weight} %. {_listed(places)}"

@@ -107,11 +107,14 @@ class Backend:
         settled = {place.name for place in places if place.sound and place.version == wanted.from_version}
         for name, weight in in_safe_order(now, weights, set(now) - settled):
             await self._socket.set_weight(self._options.backend, name, weight)
+        await self.follow(places)
+
+    async def follow(self, places: Sequence[Place]) -> None:
+        """Point servers at their instances, where those listen elsewhere now, as after a restart."""
         if self._options.follow:
             await asyncio.gather(*(self._follow(place) for place in places if place.url))
 
     async def _follow(self, place: Place) -> None:
-        """Point a server at its instance, where that listens elsewhere now."""
         found = await address_of(place.url)
         if found is None:
             return

@@ -81,7 +81,11 @@ def supervised(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
         finally:
             assert supervisor.stdin is not None
             supervisor.stdin.close()
-            supervisor.wait(10)
+            try:
+                supervisor.wait(30)
+            except subprocess.TimeoutExpired:
+                supervisor.kill()  # its processes end with it
+                raise
 
 
 def process_options(name: str = "mail", **changes: Any) -> dict[str, Any]:

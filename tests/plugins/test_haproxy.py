@@ -2,9 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,11 @@ from haproxy_lab import (
 
 from rollout.core.decide.back import reads_back
 from rollout.core.errors import InvalidInput, PermanentError, TransientError
-from rollout.core.model import Kind
+from rollout.core.model import Instance, Kind
 from rollout.deployers.haproxy import HaproxyDeployer
 from rollout.deployers.haproxy_options import BackendOptions, HaproxyOptions, ThroughOptions, VersionAt
 from rollout.deployers.haproxy_shares import as_instances, in_safe_order, shares, weights_for
-from rollout.ports import Progress
+from rollout.ports import Progress, Reply
 from rollout.registry import DEPLOYERS, Surroundings, load_plugins
 from rollout.testing import FakeDeployer, ManualClock
 
@@ -181,6 +182,33 @@ async def test_it_waits_until_haproxy_sees_the_candidate(region: Region):
     assert "mail-1 is DOWN 1/2" in reply.result.message
     region.haproxy.servers["mail-1"][0] = "UP"
     assert (await deploy(region.deployer, 25)).progress is Progress.SUCCEEDED
+
+
+class Moving(FakeDeployer):
+    """Its instances listen at ports of this machine that count from `first`."""
+
+    first = 4_000
+
+    async def instances(self, service: str) -> tuple[Instance, ...]:
+        found = await super().instances(service)
+        return tuple(replace(one, url=f"http://127.0.0.1:{self.first + n}") for n, one in enumerate(found))
+
+
+@pytest.mark.parametrize("order", [partial(deploy, weight=25), restore])
+async def test_while_it_waits_it_follows_an_instance_that_was_started_elsewhere(
+    tmp_path: Path, around: Surroundings, order: Callable[[HaproxyDeployer], Awaitable[Reply]]
+):
+    pretend, inner = Pretend(), Moving(around.clock, "R3", size=2)
+    inner.install(SERVICE, GOOD)
+    pretend.add("mail-1", "DOWN")
+    pretend.add("mail-2")
+    async with listening(pretend, tmp_path / "ha.sock") as path:
+        deployer = compose(inner, around=around, socket=path, follow=True)
+        for _ in range(2):
+            assert (await order(deployer)).progress is Progress.RUNNING
+        inner.first = 5_000
+        assert (await order(deployer)).progress is Progress.RUNNING
+    assert pretend.servers["mail-1"][3] == "127.0.0.1:5000"
 
 
 async def test_a_server_that_a_person_took_out_is_not_counted_and_stays_out(region: Region):
