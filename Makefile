@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+unexport PYTHONDONTWRITEBYTECODE # else each of the many processes that tests start compiles everything anew
 
 .PHONY: help install install-dev check fix test faults demo serve compose lock bench bench-judge crash simulate mutants clean
 help: ## this list
