@@ -9,7 +9,7 @@ from rollout.core.decide.drift import came_again
 from rollout.core.decide.promote import bakes_under_way
 from rollout.core.errors import Conflict, IllegalTransition, NotAllowed, NotFound
 from rollout.core.machine import PHASES, Trigger
-from rollout.core.model import Obligation, ObligationState, Phase, Release, Rollout
+from rollout.core.model import Obligation, ObligationState, Phase, Release, Rollout, person
 from rollout.core.policy import GateStep
 from rollout.ports import Case
 
@@ -29,7 +29,7 @@ def may_approve(case: Case, actor: Actor, at: datetime) -> None:
     if case.rollout.phase is not Phase.AWAITING_APPROVAL or approval is None:
         raise impossible(case, "approve")
     involved = {case.rollout.created_by: "requested", case.rollout.release.author or "": "authored"}
-    own = next((word for name, word in involved.items() if _same(name, actor.name)), "")
+    own = next((word for name, word in involved.items() if person(name) == person(actor.name)), "")
     if own and not approval.self_approval:
         raise NotAllowed(f"{actor.name} {own} this release; the policy wants somebody else to approve.")
     if approval.groups and not set(approval.groups) & set(actor.groups):
@@ -37,7 +37,7 @@ def may_approve(case: Case, actor: Actor, at: datetime) -> None:
             f"Approval is asked from {', '.join(approval.groups)}; {actor.name} is in "
             f"{', '.join(actor.groups) or 'no group'}."
         )
-    if any(given.by == actor.name for given in approval.decisions):
+    if any(person(given.by) == person(actor.name) for given in approval.decisions):
         raise Conflict(f"{actor.name} has answered already; another person is needed.", "answered")
     if at >= approval.deadline:
         raise Conflict(
@@ -45,11 +45,6 @@ def may_approve(case: Case, actor: Actor, at: datetime) -> None:
             "count. Wait until it is asked again.",
             "expired",
         )
-
-
-def _same(name: str, other: str) -> bool:
-    """Whether two names are one person's, however they are written."""
-    return name.strip().casefold() == other.strip().casefold()
 
 
 def refuse_unbaked(case: Case, region: str | None) -> None:

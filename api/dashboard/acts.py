@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rollout.access import ROLES, Permission
 from rollout.commands import Commands
-from rollout.core.model import Intent, IntentKind, Phase, RegionPhase, Rollout
+from rollout.core.model import Intent, IntentKind, Phase, RegionPhase, Rollout, person
 from rollout.ports import Token
 from rollout.possible import Actor
 from rollout.showing.views import ApprovalView, RolloutView
@@ -236,16 +236,19 @@ def withheld(view: RolloutView, token: Token) -> str:
 
 def may_answer(approval: ApprovalView, view: RolloutView, token: Token) -> str:
     """Why this token's answer would not count; empty when it would. The command has the last word."""
-    involved = {view.created_by: "requested", view.author: "authored"}
+    me, involved = (
+        person(token.name),
+        {person(view.created_by): "requested", person(view.author or ""): "authored"},
+    )
     if not allowed(view, token, "approve"):
         able = " or ".join(role for role, may in ROLES.items() if VERBS["approve"].permission in may)
         return f"{token.name} is {token.role}; to approve, ask somebody who is {able}."
-    if token.name in involved and not approval.self_approval:
-        return f"You {involved[token.name]} this release; the policy wants somebody else to approve."
+    if me in involved and not approval.self_approval:
+        return f"You {involved[me]} this release; the policy wants somebody else to approve."
     if approval.groups and not set(approval.groups) & set(token.groups):
         yours = ", ".join(token.groups) or "no group"
         return f"Approval is asked from {', '.join(approval.groups)}; {token.name} is in {yours}."
-    if any(given.by == token.name for given in approval.decisions):
+    if any(person(given.by) == me for given in approval.decisions):
         return "You have answered already; another person is needed."
     return ""
 

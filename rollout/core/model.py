@@ -249,6 +249,11 @@ class Hold:
     still: bool = False  # also deploys under way are not followed: an emergency put something else there
 
 
+def person(name: str) -> str:
+    """A name as people are told apart by it: `Dana` and `dana` are no two."""
+    return name.strip().casefold()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalDecision:
     """One person's answer."""

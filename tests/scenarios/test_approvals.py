@@ -1,6 +1,7 @@
 """A plan may ask people: enough of them, of the right group, not those who wrote or requested it, in time."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,8 +54,20 @@ async def test_one_person_counts_once(make_world: MakeWorld) -> None:
     await world.commands.decide_approval(rollout_id, DANA, YES, "yes")
     await world.commands.decide_approval(rollout_id, DANA, YES, "yes, twice in one tick")
     await world.run(3)
-    with pytest.raises(Conflict, match="another person is needed"):
-        await world.commands.decide_approval(rollout_id, DANA, YES, "yes")
+    for name in ("dana", "Dana"):
+        with pytest.raises(Conflict, match="another person is needed"):
+            await world.commands.decide_approval(rollout_id, replace(DANA, name=name), YES, "yes")
+    assert (await world.rollout(rollout_id)).phase is Phase.AWAITING_APPROVAL
+
+
+async def test_one_person_counts_once_also_when_spelt_otherwise_in_the_same_moment(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(LATER)
+    rollout_id = await given_asked(world)
+    for name in ("dana", "Dana"):
+        await world.commands.decide_approval(rollout_id, replace(DANA, name=name), YES, "yes")
+    await world.run(3)
     assert (await world.rollout(rollout_id)).phase is Phase.AWAITING_APPROVAL
 
 

@@ -8,7 +8,7 @@ from rollout.core.decide.back import roll_back
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.waiting import hold
 from rollout.core.machine import Remark, Trigger
-from rollout.core.model import Approval, ApprovalDecision, Intent, Outcome
+from rollout.core.model import Approval, ApprovalDecision, Intent, Outcome, person
 from rollout.core.policy import ApprovalStep
 
 
@@ -28,7 +28,7 @@ def await_answers(draft: Draft) -> None:
     """Count the answers; at the deadline comes the stated outcome, never a yes."""
     approval = draft.rollout.approval
     assert approval is not None, "awaiting_approval always knows what it waits for"
-    yes = {given.by: given for given in approval.decisions if given.decision == "approve"}
+    yes = {person(given.by): given for given in approval.decisions if given.decision == "approve"}
     if len(yes) >= approval.minimum:
         _approved(draft, approval, list(yes.values()))
     elif draft.now >= approval.deadline:
@@ -42,7 +42,7 @@ def answer(draft: Draft, intent: Intent) -> None:
     approval = draft.rollout.approval
     if approval is None or not _meant(approval, intent):
         return
-    if any(given.by == intent.actor for given in approval.decisions):
+    if any(person(given.by) == person(intent.actor) for given in approval.decisions):
         return
     if intent.at >= approval.deadline:
         text = f"{intent.actor} approved after the deadline of {say.clock(approval.deadline, draft.now)}: "
@@ -104,8 +104,8 @@ def _asked(draft: Draft, step: ApprovalStep) -> str:
 
 def _approved(draft: Draft, approval: Approval, yes: list[ApprovalDecision]) -> None:
     last = yes[-1]
-    involved = {draft.rollout.created_by, draft.rollout.release.author}
-    names = [f"{given.by} (own release)" if given.by in involved else given.by for given in yes]
+    involved = {person(draft.rollout.created_by), person(draft.rollout.release.author or "")}
+    names = [f"{given.by}{' (own release)' if person(given.by) in involved else ''}" for given in yes]
     draft.set(approval=replace(approval, state="approved"))
     draft.move(
         Trigger.APPROVED,

@@ -13,6 +13,7 @@ from rollout.core.model import (
     RegionPhase,
     Rollout,
     Transition,
+    person,
 )
 from rollout.core.plan import PlanStep
 from rollout.core.policy import ApprovalStep
@@ -37,16 +38,12 @@ def _approvals_count(looked: Looked) -> Iterator[Broken]:
 def _too_few(rollout: Rollout, given: Approval, step: PlanStep) -> str:
     if not isinstance(step, ApprovalStep):
         return "an approval is counted where the plan has none"
-    own = {_name(rollout.created_by), _name(rollout.release.author or "")}
+    own = {person(rollout.created_by), person(rollout.release.author or "")}
     yes = {
-        _name(each.by) for each in given.decisions if each.decision == "approve" and each.at < given.deadline
+        person(each.by) for each in given.decisions if each.decision == "approve" and each.at < given.deadline
     }
     count = len(yes if step.self_approval else yes - own)
     return f"{count} of {step.min} people who may approve did, in time" if count < step.min else ""
-
-
-def _name(name: str) -> str:
-    return name.strip().casefold()
 
 
 def _history_is_whole(looked: Looked) -> Iterator[Broken]:
