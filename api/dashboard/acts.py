@@ -236,10 +236,8 @@ def withheld(view: RolloutView, token: Token) -> str:
 
 def may_answer(approval: ApprovalView, view: RolloutView, token: Token) -> str:
     """Why this token's answer would not count; empty when it would. The command has the last word."""
-    me, involved = (
-        person(token.name),
-        {person(view.created_by): "requested", person(view.author or ""): "authored"},
-    )
+    me = person(token.name)
+    involved = {person(view.created_by): "requested", person(view.author or ""): "authored"}
     if not allowed(view, token, "approve"):
         able = " or ".join(role for role, may in ROLES.items() if VERBS["approve"].permission in may)
         return f"{token.name} is {token.role}; to approve, ask somebody who is {able}."
