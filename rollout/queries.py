@@ -21,6 +21,7 @@ from rollout.showing.abilities import Supports, lacking
 from rollout.showing.barriers import approval_view, approvals_of
 from rollout.showing.doubt import in_doubt, out_of_doubt, still_running
 from rollout.showing.series import POINTS, SeriesView, read_series
+from rollout.showing.standstill import undecided
 from rollout.showing.summary import RolloutReader, phase_words
 from rollout.showing.views import (
     ApprovalView,
@@ -69,16 +70,17 @@ class Queries:
         return await self._shown(reader)
 
     async def _shown(self, reader: RolloutReader) -> RolloutView:
-        """The view; where its regions are in doubt, that it stands still, and what a person does then."""
+        """The view; where nobody decides or its regions are in doubt, that, and what a person does then."""
         view = reader.view()
+        undecided_on = undecided(view, reader.rollout, self._clock.now())
         if view.phase in FINISHED:
-            return view
+            return undecided_on
         touched = {region.region for region in reader.rollout.touched}
         known = [
             k for k in await self._store.service_regions(view.service) if k.region in touched and k.doubt
         ]
         if not known:
-            return view
+            return undecided_on
         told = any(k.doubt and k.doubt.found for k in known)
         elsewhere = still_running(reader.rollout, {k.region for k in known})
         ends = () if elsewhere else ("cancel",)

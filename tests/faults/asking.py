@@ -1,6 +1,8 @@
 """Reads beside the controllers, on a connection that is kept, and made anew when the server was killed."""
 
 import contextlib
+import os
+import socket
 import sqlite3
 import threading
 import time
@@ -22,6 +24,7 @@ class AsksPostgres:
     def __init__(self, server: Server, database: str) -> None:
         self.server, self.database = server, database
         self._lock, self._conn = threading.Lock(), None
+        self._sock = socket.socket(socket.AF_UNIX)
 
     def __call__(self, statement: str) -> list[Any]:
         ends = time.monotonic() + PATIENCE_S
@@ -44,8 +47,11 @@ class AsksPostgres:
 
     def _once(self, statement: str) -> list[Any]:
         if self._conn is None:
-            path = f"{self.server.directory}/.s.PGSQL.{self.server.port}"
-            self._conn = pg8000.dbapi.connect("postgres", database=self.database, unix_sock=path, timeout=5)
+            self._drop()
+            self._sock = socket.socket(socket.AF_UNIX)
+            self._sock.settimeout(5)
+            self._sock.connect(f"{self.server.directory}/.s.PGSQL.{self.server.port}")
+            self._conn = pg8000.dbapi.connect("postgres", database=self.database, sock=self._sock)
             self._conn.autocommit = True
             self._conn.cursor().execute("SET search_path = rollout")
         cursor = self._conn.cursor()
@@ -57,6 +63,8 @@ class AsksPostgres:
         if conn is not None:
             with contextlib.suppress(Exception):
                 conn.close()
+        if (number := self._sock.detach()) != -1:  # the driver leaves it open where nobody hears goodbye
+            os.close(number)
 
 
 def asks_sqlite(file: Path) -> Ask:

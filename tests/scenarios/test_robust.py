@@ -37,6 +37,13 @@ async def test_a_rollout_that_cannot_be_decided_stops_no_other_and_is_paged_once
     pages = [page for page in world.pages() if poisoned in page]
     assert len(pages) == 1
     assert "ZeroDivisionError" in pages[0]
+    await world.run(60)
+    seen = await world.view(poisoned)
+    assert seen.blocked_by[0].startswith("nothing was decided on it for 1 min")
+    assert seen.needs_person
+    assert f"rollout rollback {poisoned}" in seen.next.what
+    assert "rollout emergency restore mail --region R" in seen.next.what
+    assert not (await world.view(other)).needs_person
     monkeypatch.undo()
     await world.until(poisoned, Phase.SUCCEEDED, within=700)
 
