@@ -62,6 +62,7 @@ class Api:
         read = [engine("exec", container(name), "cat", "/data/admin-token", check=False) for name in REPLICAS]
         self._token = next(one.stdout.strip() for one in read if one.returncode == 0)
         self._calls = 0
+        self.replicas: list[dict[str, Any]] = []  # as last told
         told = [engine("exec", container(name), "cat", "/data/replica-id", check=False) for name in REPLICAS]
         self.names = dict(zip((one.stdout.strip() for one in told), REPLICAS, strict=True))
 
@@ -153,7 +154,10 @@ def good_release(api: Api) -> None:
     dead = holder(api)
     engine("kill", "-s", "KILL", container(dead))
     killed = time.monotonic()
-    other = until("the other replica holds it", lambda: (now := holder(api)) != dead and now)
+    try:
+        other = until("the other replica holds it", lambda: (now := holder(api)) != dead and now)
+    except Untrue as error:
+        raise Untrue(f"{dead} was killed; {error}; {api.replicas}") from error
     took = time.monotonic() - killed
     say(f"✔ {dead} was killed while it worked on {SERVICE}; {other} went on {took:.0f} s later")
     view = until("it ends", lambda: ended(api(path)), PATIENCE_S)
@@ -170,7 +174,8 @@ def good_release(api: Api) -> None:
 
 def holder(api: Api) -> str:
     """The replica that works on the service; empty while none does."""
-    ids = {one["id"] for one in api("/v1/replicas")["items"] if one["alive"] and SERVICE in one["services"]}
+    api.replicas = api("/v1/replicas")["items"]
+    ids = {one["id"] for one in api.replicas if one["alive"] and SERVICE in one["services"]}
     return next((api.names[one] for one in ids if one in api.names), "")
 
 
@@ -228,6 +233,13 @@ def users_account() -> None:
         )
 
 
+def last_words() -> None:
+    """What the controllers and their database logged at the end: they are gone soon."""
+    for name in (*REPLICAS, "postgres"):
+        told = engine("logs", "--tail", "40", container(name), check=False)
+        say(f"{name} logged:\n{told.stdout}{told.stderr}")
+
+
 def story() -> None:
     api = Api()
     is_hardened()
@@ -246,6 +258,7 @@ def main() -> int:
         story()
     except (Untrue, OSError, subprocess.CalledProcessError) as error:
         say(f"✖ {error}{getattr(error, 'stderr', '') or ''}")
+        last_words()
         return 1
     finally:
         if "--keep" not in sys.argv:
