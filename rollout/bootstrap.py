@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-import structlog
 
 from rollout.access import Access
 from rollout.adopting import fresh
@@ -42,8 +41,6 @@ from rollout.store.revisions import StoredRevisions
 from rollout.tail import Tail
 from rollout.telemetry import Telemetry
 from rollout.telemetry.events import Figure
-
-log = structlog.get_logger(__name__)
 
 THREADS = 128  # looking up names and waiting for disks: those that hang leave threads for those that do not
 
@@ -180,7 +177,7 @@ async def _wired(settings: Settings) -> AsyncIterator[Controller]:
             channels=plugins.channels(),
             collect_s=settings.collect_s,
             keep=_keep(settings),
-            newest=kept.high_water.note,
+            newest=kept.high_water.look,
             replica=_replica(settings),
             told_time=clock.follow,
             stopwatch=stopwatch,
@@ -240,9 +237,9 @@ async def _kept(settings: Settings, clock: Clock) -> AsyncIterator[_Kept]:
     try:
         book = StoredRevisions(store.database, settings.revisions)
         files = ConfigurationFiles(settings.config, clock, book)
-        high_water = HighWater(settings.newest_event)
+        high_water = HighWater(settings.newest_event, store, clock.now)
         emergencies = _emergencies(settings, store, clock, files)
-        await _distrust_if_old(store, clock, high_water)
+        await high_water.compare()
         await emergencies.begin()
         yield _Kept(store, files, high_water, emergencies)
     finally:
@@ -271,13 +268,6 @@ def _replica(settings: Settings) -> Replica:
         file.write_text(f"{name}\n", encoding="ascii")
     about = f"process {os.getpid()} on {socket.gethostname()}"
     return Replica(id=name, incarnation=new_id("in", now), about=about, lease_s=settings.lease_s)
-
-
-async def _distrust_if_old(store: SqlStore, clock: Clock, high_water: HighWater) -> None:
-    """A database that was put back may be older than what its regions run: they are looked at first."""
-    if why := await store.distrust_if_old(clock.now(), high_water.read()):
-        log.warning("every region is in doubt; nothing is ordered where it differs", why=why)
-        high_water.note(await store.newest_sequence())
 
 
 @asynccontextmanager

@@ -36,9 +36,9 @@ from rollout.possible import (
     may_approve,
     may_reject,
     refuse_unbaked,
-    replaced_everywhere,
     stage_of_gate,
 )
+from rollout.successors import replaced_in
 
 RECENT = 50  # rollouts in which the artifact of a version that is adopted is looked for
 _TRIGGERS = {
@@ -211,10 +211,11 @@ class Commands:
                 "deployed it; cancel ends the observation.",
                 "observes",
             )
-        if replaced_everywhere(case.rollout, case.obligations):
+        replaced = await replaced_in(self._store, case.rollout)
+        if replaced and replaced >= {region.region for region in case.rollout.touched}:
             names = ", ".join(sorted(region.region for region in case.rollout.touched))
             raise Conflict(
-                f"{case.rollout.release.version} runs nowhere any more: newer releases replaced it in "
+                f"{case.rollout.release.version} runs nowhere any more: newer releases are in "
                 f"{names}. Roll back the newest one instead.",
                 "replaced",
             )

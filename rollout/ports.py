@@ -237,6 +237,7 @@ class Fence:
     """The claim that a write rests on: it changes nothing once another replica has taken the service."""
 
     service: str
+    owner: str  # the id of a replica
     epoch: int
 
 

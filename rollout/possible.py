@@ -1,6 +1,6 @@
 """What can be asked of a rollout NOW, by whom, and what is said otherwise. Nothing here is recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from rollout.core.decide.drift import came_again
 from rollout.core.decide.promote import bakes_under_way
 from rollout.core.errors import Conflict, IllegalTransition, NotAllowed, NotFound
 from rollout.core.machine import PHASES, Trigger
-from rollout.core.model import Obligation, ObligationState, Phase, Release, Rollout, person
+from rollout.core.model import ObligationState, Phase, Release, Rollout, person
 from rollout.core.policy import GateStep
 from rollout.ports import Case
 
@@ -101,20 +101,14 @@ def impossible(case: Case, what: str) -> IllegalTransition:
     return IllegalTransition(case.rollout.id, case.rollout.phase, what, possible)
 
 
-def replaced_in(obligations: Sequence[Obligation]) -> frozenset[str]:
-    """The regions in which a newer release runs now."""
-    return frozenset(o.region for o in obligations if o.state is ObligationState.TAKEN_OVER)
+def possible_intents(case: Case, replaced: Collection[str] | None = None) -> tuple[str, ...]:
+    """The verbs that fit the present phase, and what is left to act on: what a person can do now.
 
-
-def replaced_everywhere(rollout: Rollout, obligations: Sequence[Obligation]) -> bool:
-    """Whether newer releases replaced it in every touched region, so that there is nothing to take back."""
-    touched = {region.region for region in rollout.touched}
-    return bool(touched) and touched <= replaced_in(obligations)
-
-
-def possible_intents(case: Case) -> tuple[str, ...]:
-    """The verbs that fit the present phase, and what is left to act on: what a person can do now."""
+    `replaced`: the regions in which a newer release runs; else those whose watch was taken over.
+    """
     rollout, row = case.rollout, PHASES[case.rollout.phase]
+    if replaced is None:
+        replaced = [o.region for o in case.obligations if o.state is ObligationState.TAKEN_OVER]
     takes_back = bool(rollout.touched) and not case.plan.observes
     fits = {
         "approve": rollout.phase is Phase.AWAITING_APPROVAL,
@@ -124,7 +118,7 @@ def possible_intents(case: Case) -> tuple[str, ...]:
         "rollback": takes_back
         and Trigger.ROLLBACK in row
         and (rollout.phase is not Phase.ROLLED_BACK or bool(came_again(rollout)))
-        and not replaced_everywhere(rollout, case.obligations),
+        and not {region.region for region in rollout.touched} <= set(replaced),
         "cancel": not takes_back and Trigger.CANCEL in row,
         "reject": may_reject(rollout),
         "retry": rollout.phase is Phase.ROLLBACK_FAILED

@@ -41,6 +41,7 @@ from rollout.showing.views import (
     RunningView,
     ServiceView,
 )
+from rollout.successors import replaced_in
 
 BUSY_MOST = 200  # unfinished or watched rollouts on the front page, for each service that is asked for
 WALKED = 100  # rollouts read at once in search of approvals
@@ -105,7 +106,11 @@ class Queries:
         carried = await read_traffic(
             self._store, case.rollout.release.service, case.plan, now, regions=baking, lately_s=NEWEST_S
         )
-        return RolloutReader(case, others, observed, now, carried)
+        reader = RolloutReader(case, others, observed, now, carried)
+        reader.replaced = await replaced_in(self._store, case.rollout)
+        known = await self._store.service_regions(case.rollout.release.service)
+        reader.known_good = {one.region: one.known_good for one in known}
+        return reader
 
     async def rollouts(
         self,

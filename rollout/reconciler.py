@@ -5,7 +5,7 @@ whatever was recorded and not marked done is done again, with the same key, afte
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +16,7 @@ from rollout.core import reason as say
 from rollout.core.actions import GOING_BACK
 from rollout.core.decide import Decision, Facts, decide
 from rollout.core.decision import Seen
-from rollout.core.errors import Fenced, RolloutError, StaleWrite, StoreError
+from rollout.core.errors import Fenced, RolloutError, StaleWrite, StoreError, Unwritable
 from rollout.core.invariants import kept
 from rollout.core.judge import hold_off, judge, update
 from rollout.core.judge.evidence import RegionEvidence, without_peers
@@ -32,6 +32,7 @@ from rollout.core.model import (
 )
 from rollout.core.plan import Plan
 from rollout.core.signals import Judgement
+from rollout.core.succession import follower
 from rollout.ids import new_id
 from rollout.ports import (
     Case,
@@ -54,6 +55,7 @@ from rollout.reconciling.holding import Holding
 from rollout.reconciling.observation import Observation
 from rollout.reconciling.outside import channels_of, sources_of, targets_of
 from rollout.reconciling.telling import Telling
+from rollout.successors import successors
 from rollout.telemetry.onlooker import NOBODY, Decided, Onlooker
 
 log = structlog.get_logger(__name__)
@@ -62,6 +64,7 @@ BATCH = 100  # rollouts taken in one tick
 SAMPLES = 5000  # taken in at once
 BUSY_S = 5.0  # before a rollout whose decision did not fit is looked at again
 TROUBLE_S, TROUBLE_CAP_S = 1.0, 300.0  # before a rollout that could not be decided is tried again
+STORE_PATIENCE = 3  # tries before people hear that the database refuses one rollout, and works else
 OVERLAPPING = 200  # rollouts that a rise may be blamed on, the newest
 FORGET_EVERY_S = 300.0
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -76,9 +79,14 @@ class _Trouble:
     until: datetime
 
 
+async def _unseen() -> None:
+    """Nobody compares how far history came."""
+
+
 class Reconciler:
     """Moves every rollout as far as the evidence allows.
 
+    `newest` looks how far history came, and puts regions in doubt where it went back: claims are then gone.
     `told_time` hears the time that replicas share. `stopwatch` counts the seconds of a lease, else the clock.
     """
 
@@ -96,7 +104,7 @@ class Reconciler:
         keep: Keep | None = None,
         changed: Callable[[], None] = lambda: None,
         onlooker: Onlooker = NOBODY,
-        newest: Callable[[int], None] = lambda _: None,
+        newest: Callable[[], Awaitable[None]] = _unseen,
         replica: Replica | None = None,
         told_time: Callable[[datetime, bool], None] = lambda _told, _at_once: None,
         stopwatch: Callable[[], float] | None = None,
@@ -147,6 +155,7 @@ class Reconciler:
         Raises StoreError when the database cannot be used, and Fenced when another process has the identity
         of this replica.
         """
+        await self._newest()
         await self._hold()
         self._forget_lost()
         if self._holding.services:
@@ -166,8 +175,11 @@ class Reconciler:
             await self._take_further(rollout_id, observed)
             if self._holding.is_due:
                 await self._hold()
-        if due:
-            self._newest(await self._store.newest_sequence())
+        await self._act()
+
+    async def _act(self) -> None:
+        """Begin what is due, on a database that lacks nothing that was noted; then that is noted."""
+        await self._newest()
         await self._effects.act()
 
     @property
@@ -180,10 +192,10 @@ class Reconciler:
         """How many replicas live, as of the last renewal."""
         return self._holding.replicas
 
-    async def _hold(self) -> None:
+    async def _hold(self, *, at_once: bool = False) -> None:
         """Renew the lease when it is time; what another replica may hold now is left alone."""
         try:
-            if await self._holding.renew(self._effects.busy):
+            if await self._holding.renew(self._effects.busy, at_once=at_once):
                 await self._doubts.read()
         finally:
             self._stop_lost()
@@ -239,8 +251,11 @@ class Reconciler:
             log.info("somebody else wrote first; looking again", rollout_id=rollout_id)
         except Fenced as error:
             log.warning("not decided here", rollout_id=rollout_id, error=str(error))
-        except StoreError:
+        except Unwritable:
             raise
+        except StoreError as error:
+            await self._hold(at_once=True)  # raises where nothing at all can be written
+            await self._note_trouble(rollout_id, error, patience=STORE_PATIENCE)
         except RolloutError as error:
             until = self._clock.now() + timedelta(seconds=BUSY_S)
             self._troubled[rollout_id] = _Trouble(times=0, until=until)
@@ -248,15 +263,15 @@ class Reconciler:
         except Exception as error:
             await self._note_trouble(rollout_id, error)
 
-    async def _note_trouble(self, rollout_id: str, error: Exception) -> None:
-        """An error that nobody foresaw: page once, and try again ever more slowly."""
+    async def _note_trouble(self, rollout_id: str, error: Exception, patience: int = 0) -> None:
+        """An error that nobody foresaw: page once, after `patience` tries, and try again ever more slowly."""
         before = self._troubled.get(rollout_id, _Trouble(times=0, until=self._clock.now()))
         wait_s = min(TROUBLE_CAP_S, TROUBLE_S * 2.0**before.times)
         until = self._clock.now() + timedelta(seconds=wait_s)
         self._troubled[rollout_id] = _Trouble(times=min(before.times + 1, 10), until=until)
         log.exception("rollout cannot be decided; trying again", rollout_id=rollout_id, in_s=wait_s)
         self._onlooker.undecided()
-        if before.times == 0:
+        if before.times == patience:
             now, rollout = self._clock.now(), await self._readable(rollout_id)
             service = rollout.release.service if rollout else ""
             text = _undecided(rollout_id, rollout, error, now)
@@ -277,17 +292,18 @@ class Reconciler:
         now = self._clock.now()
         active = await self._store.active(case.rollout.release.service)
         others = tuple(other for other in active if other.id != case.rollout.id)
-        judged = _judged(case, others)
+        newer = await successors(self._store, case.rollout)
+        judged = _judged(case, (*others, *newer))
         read = {r.region: await self._evidence(case, r, others) for r in judged}
         evidence = {name: found for name, found in read.items() if found is not None}
         ours = [one for one in observed.get(case.rollout.release.service, ()) if one.region in read]
-        facts = await self._facts(case, others, evidence, ours, now)
+        facts = replace(await self._facts(case, others, evidence, ours, now), newer=newer)
         decision = self._kept(case, decide(case.rollout, case.plan, facts, now), facts, now)
         changed = {name: new for name, new in evidence.items() if new != case.evidence.get(name)}
         change = _change(decision, changed)
         await self._commit(change)
         if any(record.action.kind in GOING_BACK for record in change.actions):
-            await self._effects.act()  # before any other rollout is looked at
+            await self._act()  # before any other rollout is looked at
         self._onlooker.decided(Decided(case=case, change=change, judgement=facts.judgement, now=now))
         self._histories.close(rollout_id, keep=[name for name in read if name not in evidence])
         going_on = decision.rollout.next_due_at is not None
@@ -427,15 +443,13 @@ def _touched(*rollouts: Rollout) -> set[str]:
     return {region.region for rollout in rollouts for region in rollout.touched}
 
 
-def _judged(case: Case, others: tuple[Rollout, ...]) -> list[RegionRollout]:
+def _judged(case: Case, others: Sequence[Rollout]) -> list[RegionRollout]:
     """The regions whose health this rollout answers for now: not those that a newer one is changing."""
     rollout = case.rollout
     if rollout.phase is Phase.SUCCEEDED:
         owed = (ObligationState.OPEN, ObligationState.OVERDUE)
         watched = {o.region for o in case.obligations if o.kind is ObligationKind.WATCH and o.state in owed}
-        newer = [o for o in others if (o.created_at, o.id) > (rollout.created_at, rollout.id)]
-        watched -= {region.region for other in newer for region in other.touched}
-        return [r for r in rollout.regions if r.region in watched]
+        return [r for r in rollout.regions if r.region in watched and not follower(rollout, r, others)]
     if rollout.finished:
         return []
     awaited = case.plan.observes  # somebody else deploys it: before it was seen there is nothing to judge

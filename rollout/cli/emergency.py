@@ -28,6 +28,7 @@ from rollout.emergency.restoring import Restoring, Seen
 from rollout.emergency.seal import Seal, read_seal
 from rollout.http import blocking_client, client
 from rollout.ports import Deployer, Emergency
+from rollout.reconciling.outside import target_of
 from rollout.registry import DEPLOYERS, Surroundings, load_plugins
 
 _WITHIN = "10m"
@@ -172,7 +173,7 @@ async def _deployer(session: Session, way: _Way) -> AsyncIterator[Deployer]:
         around = Surroundings(
             region=way.pair.region, http=http, clock=session.world.clock, directory=session.settings.data
         )
-        yield DEPLOYERS.build(way.plugin.kind, way.plugin.options, around)
+        yield target_of(DEPLOYERS.build(way.plugin.kind, way.plugin.options, around))
 
 
 def _confirm(session: Session, way: _Way, again: str) -> None:

@@ -12,6 +12,9 @@ from typing import Any
 from rollout.core.model import ActionState, Kind
 
 GOING_BACK = frozenset({Kind.COLLECT, Kind.RESTORE})  # never wait behind anything else
+HIGHEST_TOLD = (
+    2**31 - 1 - 1_000_000
+)  # a generation from outside; databases hold as many as 1,000 emergencies more
 
 
 class Lane(StrEnum):
@@ -45,6 +48,11 @@ class Action:
     after: int | None = None
     wait_s: int = 0
     obligation: str | None = None
+
+
+def taken(generation: int) -> int:
+    """A generation from outside, or 0: one that leaves no room above it could never be ordered above."""
+    return generation if generation <= HIGHEST_TOLD else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

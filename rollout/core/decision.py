@@ -21,7 +21,8 @@ class Seen:
 class Facts:
     """Everything known besides the rollout and its plan.
 
-    `others` are the other unfinished rollouts of the service, oldest first. `overlapping` are those under way
+    `others` are the other unfinished rollouts of the service, oldest first, and `newer` those created later
+    that succeeded; they are known where this one has ended. `overlapping` are those under way
     or watched, of any service, besides this one; known only where there is harm. `stopped_at` is when a
     rollback stopped the service's automatic promotion. `known_good` and `generations` are per region, and so
     is `running`: regions that were never read, or are in doubt, are left out.
@@ -32,6 +33,7 @@ class Facts:
     actions: tuple[ActionRecord, ...] = ()
     obligations: tuple[Obligation, ...] = ()
     others: tuple[Rollout, ...] = ()
+    newer: tuple[Rollout, ...] = ()
     overlapping: tuple[Rollout, ...] = ()
     stopped_at: datetime | None = None
     stopped_by: str | None = None

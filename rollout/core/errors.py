@@ -12,6 +12,7 @@ RolloutError
 │   ├── TransientError    worth trying again under the same key
 │   └── PermanentError    will not work however often it is tried
 └── StoreError            the database cannot be used (full, not ours, newer)
+    ├── Unwritable        nobody can write there: the disk is full, the file damaged, the server read-only
     ├── OutcomeUnknown    the answer to a COMMIT was lost: recorded or not, nobody can tell
     └── TooOld            the database wants a newer program to write
 
@@ -143,6 +144,10 @@ class StoreError(RolloutError):
 
     code = "store"
     public = ""
+
+
+class Unwritable(StoreError):
+    """Whoever writes whatever meets the same: it is no matter of what was to be written."""
 
 
 class OutcomeUnknown(StoreError):

@@ -196,7 +196,10 @@ REGION_PHASES: Mapping[RegionPhase, Mapping[RegionTrigger, RegionPhase]] = {
         _RT.UNREACHABLE: R.UNREACHABLE,
         _RT.RESTORE_FAILED: R.RESTORE_FAILED,
     },
-    R.UNREACHABLE: {_RT.REACHABLE: R.RESTORING},  # whatever happened meanwhile is read back then
+    R.UNREACHABLE: {
+        _RT.REACHABLE: R.RESTORING,  # whatever happened meanwhile is read back then
+        _RT.RESTORE: R.RESTORING,  # its target proved harmful too: to the known good before it
+    },
     R.RESTORE_FAILED: {_RT.RESTORE: R.RESTORING, _RT.RESTORED: R.RESTORED},
     R.RESTORED: {_RT.DRIFTED: R.RESTORING},
 }

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from rollout.core.actions import taken
 from rollout.core.errors import Conflict, InvalidInput, NotFound
 from rollout.core.model import KnownGood, Plugin, Region, ServiceRegion
 from rollout.emergency.seal import Seal, replace_file
@@ -36,7 +37,7 @@ class Pair:
         return cls(
             service=pair.service,
             region=pair.region,
-            generation=max(pair.generation, pair.doubt.seen if pair.doubt else 0),
+            generation=max(pair.generation, taken(pair.doubt.seen) if pair.doubt else 0),
             known_good=pair.known_good,
         )
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 
+from rollout.core.actions import HIGHEST_TOLD, taken
 from rollout.core.errors import InvalidInput, StoreError
 from rollout.core.model import Doubt, Region, ServiceRegion
 from rollout.emergency import known_good
@@ -72,6 +74,15 @@ class Emergencies:
 
     async def _take_in(self, emergency: Emergency) -> bool:
         said = {"service": emergency.service, "region": emergency.region, "by": emergency.by}
+        if emergency.generation > HIGHEST_TOLD:
+            log.error(
+                "the generation of an emergency is too large and is not taken; the region is in doubt, and "
+                "its target refuses orders until what it remembers is set back",
+                generation=emergency.generation,
+                largest=HIGHEST_TOLD,
+                **said,
+            )
+            emergency = replace(emergency, generation=0)
         try:
             new = await self._store.take_in(emergency, self._clock.now())
         except StoreError:
@@ -130,9 +141,9 @@ class Emergencies:
             ServiceRegion(
                 service=pair.service,
                 region=pair.region,
-                generation=pair.generation,
+                generation=taken(pair.generation),
                 known_good=pair.known_good,
-                doubt=Doubt(since=now, text=text, believed={}, generation=pair.generation),
+                doubt=Doubt(since=now, text=text, believed={}, generation=taken(pair.generation)),
             )
             for pair in known.pairs
         )

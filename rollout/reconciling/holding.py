@@ -63,12 +63,13 @@ class Holding:
             return True
         return not 0 <= self._stopwatch() - self._granted_at < self._replica.lease_s / RENEW
 
-    async def renew(self, busy: Collection[str] = ()) -> bool:
+    async def renew(self, busy: Collection[str] = (), *, at_once: bool = False) -> bool:
         """Ask for a longer lease when a fifth of it has passed, or something is free. True: new claims.
 
+        `at_once` asks in any case: it is a write, which shows whether the database takes any.
         Raises StoreError, and Fenced when another process has the identity of this replica.
         """
-        if not self.is_due and not await self._store.free():
+        if not (at_once or self.is_due) and not await self._store.free():
             return False
         asked_at, first = self._stopwatch(), self._granted_at is None
         try:
@@ -99,7 +100,7 @@ class Holding:
             raise Fenced(
                 f"This replica, '{self.owner}', does not hold service '{service}'; nothing was done."
             )
-        return Fence(service=service, epoch=epoch)
+        return Fence(service=service, owner=self.owner, epoch=epoch)
 
     def may_act(self, service: str) -> bool:
         """Whether an effect may be begun: the service is held, and for long enough to be answered."""

@@ -1,7 +1,8 @@
 """What targets, sources and channels say, as it can be stored: the one place where their words come in.
 
 PostgreSQL takes no NUL, and neither database a lone surrogate; one such character, in a version or a message,
-would be refused for ever, with all that was to be written beside it. What must not live here: what it means.
+would be refused for ever, with all that was to be written beside it. So would a generation that is too large.
+What must not live here: what it means.
 """
 
 import re
@@ -12,10 +13,21 @@ from datetime import datetime
 from types import NoneType
 from typing import Any, TypeGuard, TypeVar, cast
 
-from rollout.core.actions import Action
-from rollout.core.model import Instance, Region
+from rollout.core.actions import HIGHEST_TOLD, Action, taken
+from rollout.core.model import Instance, Kind, Region
 from rollout.core.signals import Sample
-from rollout.ports import Ask, Deployer, HistorySource, MetricSource, Notice, Notifier, Past, Reading, Reply
+from rollout.ports import (
+    Ask,
+    Deployer,
+    HistorySource,
+    MetricSource,
+    Notice,
+    Notifier,
+    Past,
+    Progress,
+    Reading,
+    Reply,
+)
 
 INSTEAD = "\N{REPLACEMENT CHARACTER}"
 _REFUSED = re.compile("[\0\ud800-\udfff]")
@@ -60,11 +72,26 @@ class _Target(Deployer):
 
     async def apply(self, key: str, action: Action) -> Reply:
         with _said():
-            return storable(await self._inner.apply(key, action))
+            return _believed(action, storable(await self._inner.apply(key, action)))
 
     async def instances(self, service: str) -> tuple[Instance, ...]:
         with _said():
             return storable(await self._inner.instances(service))
+
+
+def _believed(action: Action, reply: Reply) -> Reply:
+    """A reading that tells a generation above which none could be ordered has failed, and tells none."""
+    told = reply.result.details.get("generation", 0)
+    if action.kind is not Kind.VERIFY or not isinstance(told, int) or told == taken(told):
+        return reply
+    text = (
+        f"The target of {action.region} tells that it has seen generation {told:,} of {action.service}, "
+        f"which is not believed: {HIGHEST_TOLD:,} is the largest that is taken. Let it tell the generation "
+        f"of the newest order that it took ({action.generation:,} is the newest from here), and nothing "
+        "else, such as a time; set back what it remembers."
+    )
+    details = {name: each for name, each in reply.result.details.items() if name != "generation"}
+    return Reply(progress=Progress.FAILED, result=replace(reply.result, message=text, details=details))
 
 
 class _Source(MetricSource):
@@ -97,7 +124,12 @@ class _Channel(Notifier):
 
 def targets_of(find: Callable[[Region], Deployer]) -> Callable[[Region], Deployer]:
     """The deployers that `find` finds; what they answer can be stored."""
-    return lambda region: _Target(find(region))
+    return lambda region: target_of(find(region))
+
+
+def target_of(deployer: Deployer) -> Deployer:
+    """The same deployer; what it answers can be stored."""
+    return _Target(deployer)
 
 
 def sources_of(find: Callable[[Region], MetricSource]) -> Callable[[Region], MetricSource]:

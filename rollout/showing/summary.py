@@ -3,7 +3,7 @@
 Reasons come from core/reason.py as they were recorded. Nothing here reads the store.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,6 +16,7 @@ from rollout.core.judge.alone import acts_at
 from rollout.core.judge.suspects import Suspect
 from rollout.core.model import (
     ActionState,
+    KnownGood,
     ObligationKind,
     ObligationState,
     Outcome,
@@ -28,12 +29,12 @@ from rollout.core.signals import Judgement, Verdict, VerdictKind
 from rollout.foresight.sight import step_words
 from rollout.foresight.traffic import Traffic
 from rollout.ports import Case, Observed
-from rollout.possible import possible_intents, replaced_in
+from rollout.possible import possible_intents
 from rollout.showing.barriers import awaited, gate_views, needs
 from rollout.showing.checks import check_view
 from rollout.showing.exposure import absence, bake, exposure, what_runs
 from rollout.showing.retries import retried
-from rollout.showing.upcoming import next_in_stage, undeployed
+from rollout.showing.upcoming import goes_back_to, next_in_stage, undeployed
 from rollout.showing.views import (
     CheckView,
     Next,
@@ -123,6 +124,8 @@ class RolloutReader:
     ) -> None:
         self.case, self.others, self.observed, self.now = case, others, observed, now
         self.overlapping: Sequence[Rollout] = ()  # of any service, for the ranking of suspects
+        self.replaced: Collection[str] = ()  # regions in which a newer release runs
+        self.known_good: Mapping[str, Sequence[KnownGood]] = {}  # of each region, the newest first
         self.traffic = traffic
         self.rollout, self.plan = case.rollout, case.plan
         self.judgement = judge(self.plan, case.evidence, self._judged_at()) if case.evidence else Judgement()
@@ -248,7 +251,7 @@ class RolloutReader:
             Phase.AWAITING_APPROVAL: f"{release} waits for approval before {places} goes on.",
             Phase.HELD: f"{release} is held by {self._holder()}.".replace(" ….", " …"),
             Phase.ROLLING_BACK: f"{release} is being rolled back in {back}.",
-            Phase.SUCCEEDED: f"{release} runs in {touched}.",
+            Phase.SUCCEEDED: self._where_it_runs(),
             Phase.ROLLED_BACK: f"{release} was {gone}{self._since_then()}.",
             Phase.ROLLBACK_FAILED: f"{release}: the rollback FAILED. Somebody must act now.",
             Phase.REJECTED: f"{release} was rejected before any region was touched.",
@@ -256,11 +259,20 @@ class RolloutReader:
             Phase.SUPERSEDED: f"{release} was superseded before any region was touched.",
         }[self.rollout.phase]
 
+    def _where_it_runs(self) -> str:
+        """In which regions it is since it succeeded, and where newer releases are."""
+        release = f"{self.rollout.release.service} {self.rollout.release.version}"
+        here = ", ".join(r.region for r in self.rollout.touched if r.region not in self.replaced)
+        there = ", ".join(r.region for r in self.rollout.touched if r.region in self.replaced)
+        if not there:
+            return f"{release} runs in {here}."
+        newer = f"newer releases are in {there}"
+        return f"{release} runs in {here}; {newer}." if here else f"{release} has passed; {newer}."
+
     def _not_back(self) -> list[RegionRollout]:
         """Those that a rollback still has to bring back; a newer release may have taken over the others."""
-        replaced = replaced_in(self.case.obligations)
-        left = (r for r in self.rollout.touched if r.phase is not RegionPhase.RESTORED)
-        return [region for region in left if region.region not in replaced]
+        done = (RegionPhase.RESTORED, RegionPhase.PASSED)
+        return [region for region in self.rollout.touched if region.phase not in done]
 
     def _holder(self) -> str:
         """Who holds it and why, in a few words: "controller: no data in R1"."""
@@ -399,7 +411,7 @@ class RolloutReader:
         return f"{other.id} ({other.release.version}) {phase_words(other.phase)}{where}"
 
     def _possible(self) -> tuple[str, ...]:
-        return possible_intents(self.case)
+        return possible_intents(self.case, self.replaced)
 
     def _needs_person(self) -> bool:
         if self.rollout.phase in (Phase.AWAITING_APPROVAL, Phase.ROLLBACK_FAILED):
@@ -418,11 +430,10 @@ class RolloutReader:
     def _rollback_effect(self) -> str:
         if "rollback" not in self._possible():
             return ""
-        replaced = replaced_in(self.case.obligations) if self.rollout.phase is Phase.SUCCEEDED else ()
         touched = came_again(self.rollout) or self.rollout.touched
-        left = [r for r in touched if r.region not in replaced]
+        left = [r for r in touched if r.region not in self.replaced]
         names = ", ".join(r.region for r in left if r.phase is not RegionPhase.RESTORED or r.drift)
-        return f"Roll back {names} to {_versions(left)}"
+        return f"Roll back {names}{goes_back_to(self.rollout, left, self.known_good)}"
 
     # ------------------------------------------------------------------ numbers
 

@@ -1,10 +1,12 @@
 """What a rollout under way does next, and when: the step after each bake. Nothing here reads the store."""
 
 import math
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from rollout.core import reason as say
-from rollout.core.model import Phase, RegionPhase, RegionRollout
+from rollout.core.decide.target import best_known
+from rollout.core.model import KnownGood, Phase, RegionPhase, RegionRollout, Rollout
 from rollout.core.plan import Plan, PlanStep, SetWeight
 from rollout.core.policy import Bake
 from rollout.core.signals import Judgement, SignalKind, VerdictKind
@@ -48,6 +50,15 @@ def undeployed(case: Case, now: datetime) -> list[str]:
         for region in rollout.regions
         if region.phase is RegionPhase.DEPLOYING
     ]
+
+
+def goes_back_to(
+    rollout: Rollout, regions: Sequence[RegionRollout], known_good: Mapping[str, Sequence[KnownGood]]
+) -> str:
+    """Where a rollback would bring these regions, by what is known good there now: " to 1.1.0"."""
+    targets = (best_known(rollout, region, known_good) for region in regions)
+    versions = " and ".join(sorted({good.release.version for good in targets if good}))
+    return f" to {versions}" if versions else ", where no known good release is left"
 
 
 def _after_bake(

@@ -123,11 +123,15 @@ def _due(lane: Lane | None, full: tuple[str, ...], key: frozenset[str]) -> Selec
 
 
 def _asks(place: str) -> ColumnElement[bool]:
-    """Whether an action asks a region, or is a notice for a channel (its key begins with that).
+    """Whether an action asks a region, or is a notice for a channel: its key begins with that.
 
+    The key of a notice for the nameless channel begins with its rollout.
     A part of the body is compared as text, since it may hold numbers that no JSON function takes. Where the
     text is written otherwise, an action is found that need not be, and no action is lost.
     """
+    if not place:
+        own = _A.c.rollout_id.concat("/")
+        return and_(_TELL, func.substr(_A.c.key, 1, func.length(own)) == own)
     region = f'","region":{json.dumps(place, ensure_ascii=False)},'
     begins = literal('{"action":{"kind":"').concat(_A.c.kind).concat(region)
     body = type_coerce(_A.c.body, Text)

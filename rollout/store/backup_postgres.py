@@ -32,6 +32,13 @@ _OTHERS = (
     "AND application_name = 'rollout' AND pid <> pg_backend_pid()"
 )
 _TABLES = f"SELECT count(*) FROM pg_class WHERE relnamespace = '{SCHEMA}'::regnamespace"  # noqa: S608  # ours
+_NUMBERED = (  # a table that never had a row there has no number yet
+    text("UPDATE sqlite_sequence SET seq = max(seq, :last) WHERE name = :name"),
+    text(
+        "INSERT INTO sqlite_sequence (name, seq) SELECT :name, :last "
+        "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = :name)"
+    ),
+)
 _LAST = "SELECT last_value FROM pg_sequences WHERE schemaname || '.' || sequencename = "
 
 
@@ -79,10 +86,8 @@ def _written(database: PostgresDatabase, part: Path) -> None:
                 _move_all(read, write)
                 for table, column in _numbered():
                     last = read.execute(text(f"{_LAST}{_sequence(table, column)}")).scalar_one_or_none() or 0
-                    write.execute(
-                        text("UPDATE sqlite_sequence SET seq = max(seq, :last) WHERE name = :name"),
-                        {"last": last, "name": table.name},
-                    )
+                    for statement in _NUMBERED:
+                        write.execute(statement, {"last": last, "name": table.name})
         except DBAPIError as error:
             raise database.explained(error) from error
     backup.be_one_file(part)

@@ -2,7 +2,8 @@
 
 A replica renews one row, however many services it holds. A claim is free when nobody owns it, or its owner's
 lease is over by the database's own clock; whoever takes it raises its epoch, so that a write with an older
-epoch changes nothing. The epoch guards the database; at targets it is the generation that guards (S3).
+epoch changes nothing. A database that went back may give an epoch again, so the owner is compared too. Both
+guard the database; at targets it is the generation that guards (S3).
 """
 
 from collections.abc import Collection
@@ -19,6 +20,7 @@ from rollout.store import tables
 from rollout.store.writing import add_missing, put
 
 NOBODY = ""
+BEYOND = 1000  # epochs: more than were given since the copy was made that a database went back to
 FORGOTTEN = timedelta(days=1)  # after its lease, when a replica is not listed any more
 _C, _REPLICA = tables.claims, tables.replicas
 _NOW = bindparam("now", type_=_REPLICA.c.until.type)
@@ -43,7 +45,8 @@ _FORGET = delete(_REPLICA).where(_REPLICA.c.id.in_(_GONE.scalar_subquery()))
 _OWNER = select(_C.c.owner, _C.c.epoch).where(_C.c.service == bindparam("of"))
 OWNED = select(_C.c.service).where(_C.c.owner == bindparam("owner"))
 """The services that a replica holds, as a subquery; `owner` is its id."""
-_FENCED = (_C.c.service == bindparam("fenced_service"), _C.c.epoch == bindparam("fenced_epoch"))
+_BY = _C.c.owner == bindparam("fenced_owner")
+_FENCED = (_C.c.service == bindparam("fenced_service"), _BY, _C.c.epoch == bindparam("fenced_epoch"))
 STILL_HELD: ColumnElement[bool] = select(_C.c.service).where(*_FENCED).exists()
 
 
@@ -110,11 +113,17 @@ def declare(conn: Connection, service: str) -> None:
     add_missing(conn, _C, {"service": service, "owner": NOBODY, "epoch": 0})
 
 
+def take_away(conn: Connection) -> None:
+    """Every service is nobody's, and whoever held one is fenced off, also where a lost epoch was given."""
+    conn.execute(update(_C).values(owner=NOBODY, epoch=_C.c.epoch + BEYOND))
+
+
 def guarded(statement: Update, fence: Fence | None) -> tuple[Update, dict[str, Any]]:
     """The same statement, which changes nothing once the claim is another's, and its parameters."""
     if fence is None:
         return statement, {}
-    return _still_held(statement), {"fenced_service": fence.service, "fenced_epoch": fence.epoch}
+    held = {"fenced_service": fence.service, "fenced_owner": fence.owner, "fenced_epoch": fence.epoch}
+    return _still_held(statement), held
 
 
 @lru_cache(maxsize=16)  # one entry per statement of the store
@@ -127,11 +136,11 @@ def check(conn: Connection, fence: Fence | None) -> None:
     if fence is None:
         return
     row = conn.execute(_OWNER, {"of": fence.service}).one_or_none()
-    if row is None or row.epoch != fence.epoch:
+    if row is None or (row.owner, row.epoch) != (fence.owner, fence.epoch):
         now = f"it is held by '{row.owner or 'nobody'}' with epoch {row.epoch}" if row else "nobody knows it"
         raise Fenced(
-            f"Service '{fence.service}' is not held with epoch {fence.epoch} any more: {now}. "
-            "Nothing was written; the replica that holds it goes on."
+            f"Service '{fence.service}' is not held by '{fence.owner}' with epoch {fence.epoch} any more: "
+            f"{now}. Nothing was written; the replica that holds it goes on."
         )
 
 

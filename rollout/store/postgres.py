@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine, bindparam, create_engine, event, func, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from rollout.core.errors import OutcomeUnknown, StoreError
 from rollout.store import postgres_faults as faults
@@ -24,7 +24,7 @@ from rollout.store.disk import Room
 from rollout.store.floor import FLOOR, refuse_below
 from rollout.store.postgres_listen import CHANNEL, Listener
 from rollout.store.postgres_url import Address, read_url
-from rollout.store.postgres_wire import SCHEMA, Server, connect
+from rollout.store.postgres_wire import SCHEMA, Server, connect, left_behind
 from rollout.store.running import Threads
 
 T = TypeVar("T")
@@ -226,6 +226,11 @@ def _engine(address: Address, lock_s: float, **settings: str) -> Engine:
     )
 
     engine.dialect.use_insertmanyvalues_wo_returning = True  # many rows in one journey over the network
+
+    @event.listens_for(engine, "checkout")
+    def _left(connection: Any, _record: Any, _proxy: Any) -> None:
+        if left_behind(address, connection.server):
+            raise DisconnectionError("a standby took over")  # another one is then made in its place
 
     @event.listens_for(engine, "handle_error")
     def _lost(context: Any) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rollout.core.errors import StoreError
+from rollout.core.errors import StoreError, Unwritable
 
 _NOT_SERIAL, _DEADLOCK, _TAKEN, _LOCKED, _READ_ONLY = "40001", "40P01", "23505", "55P03", "25006"
 FUTURE = "22023"  # of a transaction's number: none has been given so high
@@ -10,6 +10,8 @@ LOST = frozenset(
     {_READ_ONLY, "25P03", "57P01", "57P02", "57P03", "57P05"}
 )  # the connection is of no more use
 _AGAIN = frozenset({_NOT_SERIAL, _DEADLOCK, _LOCKED, _TAKEN, *LOST})
+_TOO_LONG = "57014"
+_OF_THE_WORK = frozenset({_NOT_SERIAL, _DEADLOCK, _LOCKED, _TOO_LONG})  # other work may well be done
 
 _SAYS = {
     _NOT_SERIAL: "had too many writers at the same rows. Nothing was changed; try again",
@@ -27,7 +29,7 @@ _SAYS = {
     "53100": "cannot grow: the server's disk is full. Nothing was changed, and work goes on by itself once "
     "there is room; free space there",
     "53300": "takes no more connections. Raise max_connections of the server, or end other sessions",
-    "57014": "took too long over a statement, which was ended. Nothing was changed",
+    _TOO_LONG: "took too long over a statement, which was ended. Nothing was changed",
     "57P03": "is starting or stopping. Nothing was changed; try again in a moment",
 }
 
@@ -65,7 +67,8 @@ def store_error(name: str, error: BaseException | None) -> StoreError:
     says = _SAYS.get(code_of(error))
     if says is None:
         return StoreError(f"The database '{name}' refused the work: {message_of(error)}.")
-    return StoreError(f"The database '{name}' {says}. ({message_of(error)})")
+    kind = StoreError if code_of(error) in _OF_THE_WORK else Unwritable
+    return kind(f"The database '{name}' {says}. ({message_of(error)})")
 
 
 def _said(error: BaseException | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import socket
 import ssl
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -49,6 +50,10 @@ class Server:
     life: str
 
 
+_newest: dict[str, int] = {}  # the highest timeline that was seen, by address; a restart forgets it
+_seeing = threading.Lock()
+
+
 class Refused(Exception):
     """One server cannot be used; the text says why."""
 
@@ -56,6 +61,7 @@ class Refused(Exception):
 def connect(address: Address, lock_s: float, **settings: str) -> Any:
     """Connect to the first server that can be written; `.server` of the connection says what it is.
 
+    One that is left behind on an older timeline is not taken, though it can be written.
     Raises StoreError, which names every server that was tried.
     """
     given = {**_SETTINGS, "lock_timeout": f"{round(lock_s * 1000)}ms", **settings}
@@ -74,6 +80,8 @@ def _connect(address: Address, host: Host, settings: dict[str, str]) -> Any:
     try:
         connection = _open(address, host)
         connection.server = _looked(connection, name)
+        if newer := left_behind(address, connection.server):
+            raise Refused(_old(name, connection.server, newer))
         _tell(connection, settings)
     except (_driver().Error, OSError, Refused) as error:
         if connection is not None:
@@ -127,6 +135,27 @@ def _looked(connection: Any, name: str) -> Server:
             "the one that can be written is chosen."
         )
     return Server(shown, timeline, life)
+
+
+def left_behind(address: Address, server: Server) -> int:
+    """The timeline on which a standby took over from this server, which may still be written; else 0.
+
+    The highest that a connection to this address has found is remembered for as long as the process lives.
+    """
+    timeline = int(server.timeline, 16)
+    with _seeing:
+        newest = _newest[str(address)] = max(timeline, _newest.get(str(address), 0))
+    return newest if timeline < newest else 0
+
+
+def _old(name: str, server: Server, newer: int) -> str:
+    return (
+        f"The server of '{name}' is an old primary: it is on timeline {int(server.timeline, 16)}, and a "
+        f"standby took over on timeline {newer}. Nothing is read or written there; what it was told since is "
+        "lost to the others. Take its host out of ROLLOUT_DATABASE_URL, stop it, and rebuild it as a standby "
+        "(pg_rewind, or pg_basebackup). Only where it is a new cluster into which a dump was restored: "
+        "restart the controllers, which then forget the old timeline."
+    )
 
 
 def _tell(connection: Any, settings: dict[str, str]) -> None:

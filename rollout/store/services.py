@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from rollout.core.actions import taken
 from rollout.core.errors import NotFound, StaleWrite
 from rollout.core.model import KnownGood, Rollout, Service, ServiceRegion
 from rollout.ports import Change
@@ -84,7 +85,7 @@ def adopt(conn: Connection, known_good: Sequence[KnownGood]) -> None:
     """A person says what is good; a decision about the pair, so its fence rises."""
     for good in known_good:
         before = _known(conn, good.service).get(good.region) or _unknown(good.service, good.region)
-        seen = before.doubt.seen if before.doubt else 0
+        seen = taken(before.doubt.seen) if before.doubt else 0
         generation = max(before.generation, seen) + 1
         _save(conn, [pushed(replace(before, generation=generation, doubt=None), good)])
 

@@ -394,9 +394,15 @@ class SqlStore(Store):
         self.wrote()
         return taken
 
-    async def distrust_if_old(self, now: datetime, known: int) -> str:
-        """Put every region in doubt when this database is older than event `known`; why, in a sentence."""
-        return await self._write(doubt.distrust_if_old, now, known)
+    async def newest_event(self) -> tuple[int, str]:
+        """The number of the newest event, and what tells it from any other; 0 while there is none."""
+        return await self._read(doubt.newest_event)
+
+    async def distrust_if_old(self, now: datetime, known: int, event: str = "") -> str:
+        """Put every region in doubt when this database lacks event `known`; why, in a sentence."""
+        if not await self._read(doubt.why_old, known, event):
+            return ""
+        return await self._write(doubt.distrust_if_old, now, known, event)
 
     # ------------------------------------------------------------------ access
 

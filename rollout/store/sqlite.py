@@ -120,15 +120,27 @@ def _safe(module: ModuleType) -> bool:
 def _path(url: str) -> Path:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise StoreError(f"'{url}' is not a database URL. Write for example sqlite:///rollout.db.") from error
+    except (ArgumentError, ValueError):
+        raise StoreError(_wrong(url)) from None  # whose text is the URL
     if parsed.drivername != "sqlite" or parsed.database in (None, "", ":memory:") or parsed.query:
-        shown = parsed.render_as_string(hide_password=True)
-        raise StoreError(
-            f"The database URL '{shown}' is of no known kind. Write sqlite:///path/to/file, "
-            "or postgresql://user:password@host/database."
-        )
+        raise StoreError(_wrong(url))
     return Path(str(parsed.database))
+
+
+def _wrong(url: str) -> str:
+    """What is wrong with a URL, of which nothing is repeated: a password may be anywhere in it."""
+    if url != url.strip():
+        why = "begins or ends with a blank"
+    elif url[:1] in "'\"":
+        why = "begins with a quote, which an env file does not take away"
+    elif url.startswith("sqlite:"):
+        why = "names no file of SQLite, or more than a file"
+    else:
+        why = "is of no known kind"
+    return (
+        f"The database URL {why}; it is not repeated here, since a password may be in it. In "
+        "ROLLOUT_DATABASE_URL, write sqlite:///path/to/file, or postgresql://user:password@host/database."
+    )
 
 
 def _make(path: Path) -> None:

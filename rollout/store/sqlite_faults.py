@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rollout.core.errors import StoreError
+from rollout.core.errors import StoreError, Unwritable
 
 _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _AUTH, _NOTADB = (
     5,
@@ -49,4 +49,5 @@ def store_error(path: Path, error: BaseException) -> StoreError:
     says = _SAYS.get(code_of(error))
     if says is None:
         return StoreError(f"The database '{path}' refused the work: {error}.")
-    return StoreError(f"The database '{path}' {says} '{path}'. ({error})")
+    kind = StoreError if is_busy_code(code_of(error)) else Unwritable
+    return kind(f"The database '{path}' {says} '{path}'. ({error})")

@@ -24,6 +24,7 @@ from rollout.ports import Change
 from rollout.possible import Actor
 
 OLDER = Release(service=OURS, version="2.4.9")
+NEWER = Release(service=OURS, version="2.6.0")
 
 
 def everywhere() -> tuple[RegionRollout, ...]:
@@ -52,6 +53,8 @@ async def replaced(world: World, *regions: str) -> None:
         for name in ("R3", "R1", "R2")
     )
     await world.store.commit(Change(rollout=rollout, obligations=watches))
+    there = tuple(replace(r, touched_at=r.touched_at if r.region in regions else None) for r in everywhere())
+    await world.put("ro_B", phase=Phase.SUCCEEDED, release=NEWER, regions=there)
 
 
 async def test_a_release_that_runs_nowhere_offers_no_rollback(world: World, admin: httpx.AsyncClient) -> None:

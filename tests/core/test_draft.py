@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from rollout.core.actions import Action, ActionRecord
 from rollout.core.decide import Facts
-from rollout.core.decide.back import way_back
 from rollout.core.decide.draft import Draft
+from rollout.core.decide.target import way_back
 from rollout.core.model import Kind, KnownGood, Phase, Reason, RegionRollout, Release, Rollout
 from tests.core.test_plan import ALL, SIGNALS, compile_plan, policy
 

@@ -60,8 +60,9 @@ class Life(World):
             id=replica, incarnation=rollout.ids.new_id("in", state.clock.now()), lease_s=ground.lease_s
         )
         self._begun = False
-        self._high_water = HighWater(ground.directory / "newest-event")
-        super().__init__(new_store(ground.directory, ground.url), story.policy, state.clock)
+        store = new_store(ground.directory, ground.url)
+        self._high_water = HighWater(ground.directory / "newest-event", store, state.clock.now)
+        super().__init__(store, story.policy, state.clock)
         self.store.database.clock = self.clock.now
         self.plugins.deployers, self.plugins.notifier = state.deployers, state.notifier
         self.health = state.health
@@ -79,7 +80,7 @@ class Life(World):
             notifier=KeptNotifier(self.outside, self.points),
             collect_s=1.0,
             keep=self.story.keep,
-            newest=self._high_water.note,
+            newest=self._high_water.look,
             replica=self._replica,
         )
 
@@ -89,8 +90,7 @@ class Life(World):
     async def _begin(self) -> None:
         """As a controller does when it starts (rollout/bootstrap.py)."""
         self._begun = True
-        if await self.store.distrust_if_old(self.clock.now(), self._high_water.read()):
-            self._high_water.note(await self.store.newest_sequence())
+        await self._high_water.compare()
 
     async def look(self) -> bool:
         """People do what they want now, and the controller looks once. True: nothing is left to be done."""

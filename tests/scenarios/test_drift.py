@@ -6,8 +6,8 @@ import pytest
 
 from rollout.core.actions import Action
 from rollout.core.errors import Conflict, NotAllowed
-from rollout.core.model import Kind, ObligationState, Phase, RegionPhase
-from tests.scenarios.world import ADMIN, DANA, ONE, QUICK, World
+from rollout.core.model import IntentKind, Kind, ObligationState, Phase, RegionPhase
+from tests.scenarios.world import ADMIN, DANA, DEPLOYER, ONE, QUICK, World
 
 MakeWorld = Callable[[dict[str, object]], World]
 SEEN_IN, MENDED_IN = 10, 20  # seconds that F19 allows
@@ -451,3 +451,94 @@ async def test_a_region_that_cannot_be_ordered_again_goes_back(make_world: MakeW
     by_hand(world, "R3", *["1.0.0"] * 4)
     view = await world.until(rollout_id, Phase.ROLLED_BACK, within=120)
     assert "not read back in 20 s: it runs 4 × 1.0.0" in view.reason.text
+
+
+BARRIERS: list[dict[str, object]] = [{"gate": "smoke"}, {"approval": {"min": 1}}]
+
+
+async def given_past(make_world: MakeWorld, barrier: dict[str, object]) -> tuple[World, str]:
+    """R3 and R1 have passed a barrier of their stage together, and bake."""
+    world = make_world(
+        {
+            "stages": [{"regions": ["R3", "R1"]}],
+            "steps": [{"set_weight": 75}, barrier, {"bake": "20s"}],
+        }
+    )
+    rollout_id = await world.given_baking("1.1.0")
+    await world.until_region(rollout_id, "R1", RegionPhase.BAKING)
+    await world.run(2)
+    if "gate" in barrier:
+        await world.commands.report_gate(rollout_id, DEPLOYER, "smoke", "passed")
+    else:
+        await world.commands.decide_approval(rollout_id, DANA, IntentKind.APPROVE, "fine")
+    await world.run(5)
+    return world, rollout_id
+
+
+@pytest.mark.parametrize("barrier", BARRIERS)
+async def test_what_drifts_behind_a_barrier_bakes_anew_and_does_not_ask_for_it_again(
+    make_world: MakeWorld, barrier: dict[str, object]
+) -> None:
+    world, rollout_id = await given_past(make_world, barrier)
+    before = (await world.rollout(rollout_id)).region("R3").bake_started_at
+    by_hand(world, "R3", *["1.0.0"] * 4)
+    assert await seconds_until(world, rollout_id, "deployed") <= SEEN_IN + MENDED_IN
+    await world.run(2)
+    region = (await world.rollout(rollout_id)).region("R3")
+    assert region.step == 2
+    assert before is not None
+    assert region.bake_started_at is not None
+    assert region.bake_started_at > before
+    await world.until(rollout_id, Phase.SUCCEEDED)
+    rows = await triggers(world, rollout_id, None)
+    assert rows.count("approval_needed") + rows.count("gate_awaited") == 1
+    assert not world.pages()
+
+
+async def test_a_gate_that_is_reported_failed_later_does_not_stop_what_is_mended_behind_it(
+    make_world: MakeWorld,
+) -> None:
+    world, rollout_id = await given_past(make_world, BARRIERS[0])
+    await world.commands.report_gate(rollout_id, DEPLOYER, "smoke", "failed")
+    by_hand(world, "R3", *["1.0.0"] * 4)
+    assert await seconds_until(world, rollout_id, "deployed") <= SEEN_IN + MENDED_IN
+    await world.until(rollout_id, Phase.SUCCEEDED)
+    assert "invariant_broken" not in await triggers(world, rollout_id, None)
+
+
+async def test_what_the_way_back_of_a_newer_release_put_there_alone_is_no_drift(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world({**QUICK, "watch": "300s"})
+    first = await world.given_succeeded("1.1.0")
+    newer = await world.start("1.2.0")
+    await world.until_region(newer, "R3", RegionPhase.BAKING)
+    await world.commands.rollback(newer, DANA, "users complain")
+    await world.until(newer, Phase.ROLLED_BACK)
+    await world.run(15)
+    assert await world.running("R3") == {"1.1.0": 4}
+    region = (await world.rollout(first)).region("R3")
+    assert (region.weight, dict(region.running), region.drift) == (100, {"1.1.0": 4}, None)
+    assert not world.pages()
+    (told,) = [text for text in world.notices() if text.startswith("mail 1.1.0: R3")]
+    assert told == (
+        "mail 1.1.0: R3 runs 4 × 1.1.0: the way back of a newer release put it there, also in place of the "
+        "25 % of 1.0.0 that were held back. Its watch has nothing beside it to compare with now; look at it "
+        "there, or release again."
+    )
+    view = await world.view(first)
+    assert (view.blocked_by, view.needs_person) == ((), False)
+    by_hand(world, "R3", *["1.0.0"] * 4)
+    await world.run(SEEN_IN)
+    (page,) = [page for page in world.pages() if page.startswith("mail 1.1.0: R3 runs")]
+    assert "R3 runs 4 × 1.0.0, and 1.1.0 alone was read back there" in page
+
+
+async def test_the_release_alone_that_nobody_ordered_stays_drift(make_world: MakeWorld) -> None:
+    world = make_world({**QUICK, "watch": "300s"})
+    rollout_id = await world.given_succeeded("1.1.0")
+    by_hand(world, "R3", *["1.1.0"] * 4)
+    await world.run(SEEN_IN)
+    (page,) = [page for page in world.pages() if "R3 runs" in page]
+    assert page.startswith("mail 1.1.0: R3 runs 4 × 1.1.0, and 75 % of 1.1.0, the rest of 1.0.0, was read")
+    assert (await world.rollout(rollout_id)).region("R3").weight == 75

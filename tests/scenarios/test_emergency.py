@@ -292,7 +292,8 @@ async def test_whoever_holds_the_service_is_fenced_off(world: World) -> None:
     mine = Replica(id="only", incarnation="in_2")
     held = await world.store.hold(mine, first=True, busy=())
     await world.store.take_in(emergency, world.clock.now())
+    fence = Fence(service="mail", owner="only", epoch=held.claims["mail"])
     with pytest.raises(Fenced):
-        await world.store.settle_doubt("mail", "R3", None, Fence(service="mail", epoch=held.claims["mail"]))
+        await world.store.settle_doubt("mail", "R3", None, fence)
     again = await world.store.hold(mine, first=False, busy=())
     assert again.claims["mail"] > held.claims["mail"]

@@ -6,7 +6,7 @@ import pytest
 
 from rollout.core.errors import Conflict, NotFound
 from rollout.core.model import Outcome, Phase
-from tests.scenarios.world import DANA, DEPLOYER, NAMES, POLICY, QUICK, World, configuration
+from tests.scenarios.world import DANA, DEPLOYER, NAMES, ONE, POLICY, QUICK, World, configuration
 
 MakeWorld = Callable[[dict[str, object]], World]
 BAKED = [{"set_weight": 75}, {"bake": "6s"}]
@@ -213,6 +213,35 @@ async def test_a_remark_is_a_row_that_moves_nothing_also_when_all_is_over(make_w
     ]
     with pytest.raises(Conflict):
         await world.commands.report_gate(rollout_id, DEPLOYER, "smoke", "passed")
+
+
+async def test_a_failure_reported_after_a_gate_was_passed_is_told_once(make_world: MakeWorld) -> None:
+    world = make_world({**ONE, "steps": [{"set_weight": 75}, {"gate": "smoke"}, {"bake": "20s"}]})
+    rollout_id = await world.given_baking("1.1.0")
+    await world.commands.report_gate(rollout_id, DEPLOYER, "smoke", "passed")
+    await world.run(5)
+    for _ in range(2):
+        await world.commands.report_gate(rollout_id, DEPLOYER, "smoke", "failed", message="3 of 40")
+        await world.run(1)
+    (told,) = [text for text in world.notices() if "smoke" in text]
+    assert told == (
+        "mail 1.1.0: pipeline reports that gate smoke of R3 failed: 3 of 40. It had passed before, and the "
+        f"stage went on; nothing is done by itself. If it holds: `rollout rollback {rollout_id}`; to look "
+        f"first: `rollout hold {rollout_id}`."
+    )
+    await world.until(rollout_id, Phase.SUCCEEDED)
+
+
+async def test_a_failure_reported_before_its_stage_went_on_is_acted_on_and_not_told_twice(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world({**ONE, "steps": [{"set_weight": 75}, {"bake": "20s"}, {"gate": "smoke"}]})
+    rollout_id = await world.given_baking("1.1.0")
+    for status in ("passed", "failed"):
+        await world.commands.report_gate(rollout_id, DEPLOYER, "smoke", status)
+        await world.run(1)
+    assert not [text for text in world.notices() if "smoke" in text]
+    await world.until(rollout_id, Phase.ROLLED_BACK)
 
 
 def test_a_gate_stands_once_in_a_stage_since_one_report_would_pass_it_twice() -> None:

@@ -90,7 +90,7 @@ async def test_a_lease_is_counted_right_by_a_clock_that_the_answer_sets() -> Non
 async def test_a_service_that_was_lost_is_neither_acted_for_nor_written() -> None:
     holding, _ = await _held()
     assert holding.fence("mail").epoch == 1
-    holding.lost(Fence(service="mail", epoch=1))
+    holding.lost(Fence(service="mail", owner="ann", epoch=1))
     assert not holding.may_act("mail")
     assert holding.is_over("mail")
     with pytest.raises(Fenced, match="does not hold service 'mail'"):
@@ -265,7 +265,7 @@ async def test_a_replica_asks_nobody_about_services_that_it_does_not_hold(
 
 async def test_a_write_of_an_older_claim_that_was_refused_takes_no_newer_one_away() -> None:
     holding, _ = await _held()
-    holding.lost(Fence(service="mail", epoch=0))
+    holding.lost(Fence(service="mail", owner="ann", epoch=0))
     assert holding.may_act("mail")
 
 

@@ -117,6 +117,29 @@ async def test_a_dead_target_that_fills_its_lane_delays_no_other_regions_restore
     assert world.effects("R1", "restore") == ["1.0.0"]
 
 
+async def test_a_backlog_for_the_channel_that_hangs_is_not_read_whole(
+    world: World, stopped: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.given_known_good()
+    bulk = await given_another_service(world)
+    await look(world)
+    await given_due(world, bulk, Kind.NOTIFY, 1000, None)
+    world.plugins.notifier.send = hang  # type: ignore[method-assign]
+    stored, read = world.store.due_actions, list[int]()
+
+    async def counted(*arguments: Any, **named: Any) -> tuple[ActionRecord, ...]:
+        found = await stored(*arguments, **named)
+        read.append(len(found) if named.get("lane") is Lane.TELL else 0)
+        return found
+
+    monkeypatch.setattr(world.store, "due_actions", counted)
+    await look(world)
+    assert sum(read) == effects.BATCH
+    await look(world)
+    assert sum(read) == effects.BATCH
+    assert len(world.reconciler._effects.under_way) == AT_ONCE[Lane.TELL]
+
+
 async def test_hanging_collects_of_a_region_delay_no_restore_there(world: World, stopped: None) -> None:
     rollout_id = await world.given_baking("1.1.0")
     bulk = await given_another_service(world, "R3")

@@ -18,24 +18,6 @@ async def owed(world: World, rollout_id: str, kind: ObligationKind) -> dict[str,
     return {o.region: o.state for o in case.obligations if o.kind is kind}
 
 
-async def test_a_newer_release_takes_the_watch_over_region_by_region(make_world: MakeWorld) -> None:
-    world = make_world(LONG_WATCH)
-    first = await world.given_succeeded()
-    second = await world.start("1.2.0")
-    await world.until_region(second, "R3", RegionPhase.BAKING)
-    await world.run(2)
-    under_way = await owed(world, first, ObligationKind.WATCH)
-    assert set(under_way.values()) == {ObligationState.OPEN}  # it may come back from there
-    await world.until_region(second, "R3", RegionPhase.PASSED)
-    await world.run(2)
-    watches = await owed(world, first, ObligationKind.WATCH)
-    assert watches == {
-        "R3": ObligationState.TAKEN_OVER,
-        "R1": ObligationState.OPEN,
-        "R2": ObligationState.OPEN,
-    }
-
-
 async def test_late_harm_under_a_newer_release_holds_that_pages_and_acts_where_the_older_still_runs(
     make_world: MakeWorld,
 ) -> None:

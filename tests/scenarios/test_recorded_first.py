@@ -8,7 +8,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from rollout.core.errors import Fenced, StoreError
+from rollout.core.errors import Fenced, StoreError, Unwritable
 from rollout.core.machine import Trigger
 from rollout.core.model import Phase
 from tests.scenarios.world import NAMES, ONE, World, new_store
@@ -32,7 +32,7 @@ async def test_nothing_is_ordered_before_its_decision_is_written(
         if not change.actions:
             return await real(change, fence)
         refused.append(change)
-        raise StoreError("The disk is full.")
+        raise Unwritable("The disk is full.")
 
     with monkeypatch.context() as patched:
         patched.setattr(world.store, "commit", full)

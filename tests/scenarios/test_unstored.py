@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from rollout.core.actions import Action, ActionRecord
-from rollout.core.errors import PermanentError, StoreError, TransientError
-from rollout.core.model import Kind, Phase, RegionPhase
-from rollout.ports import Ask, Reading, Reply
+from rollout.core.errors import PermanentError, StoreError, TransientError, Unwritable
+from rollout.core.model import Kind, Phase, RegionPhase, Service
+from rollout.ports import Ask, Change, Reading, Reply
 from rollout.reconciling.outside import storable
 from rollout.telemetry.onlooker import Attempted, Onlooker
-from tests.scenarios.world import DANA, ONE, World
+from tests.scenarios.world import ADMIN, DANA, NAMES, ONE, World
 
 MakeWorld = Callable[[dict[str, object]], World]
+LONG = {"steps": [{"set_weight": 75}, {"bake": "60s"}]}
 BAD, MENDED = (
     "a\0b\ud800c\udfffd",
     "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}d",
@@ -89,6 +90,103 @@ async def test_a_restore_whose_result_cannot_be_stored_is_never_put_off_for_long
     assert _times(world, Kind.RESTORE) >= 12
     mended()
     await world.until(rollout_id, Phase.ROLLED_BACK, within=8)
+
+
+# ------------------------------------------------------------------ a decision that cannot be stored
+
+
+async def _given_two(world: World) -> tuple[str, str]:
+    """Rollouts of mail and web that bake in R3."""
+    mail = await world.given_baking("1.1.0")
+    for name in NAMES:
+        world.plugins.fake_deployer(name).install("web", "1.0.0")
+    await world.store.put_service(Service(name="web", policy="standard"))
+    await world.run(5)
+    await world.commands.adopt("web", ADMIN, "it serves well")
+    web = await world.start("2.0.0", service="web")
+    await world.until_region(web, "R3", RegionPhase.BAKING)
+    return mail, web
+
+
+def _refuse_decisions(
+    world: World, error: StoreError, monkeypatch: pytest.MonkeyPatch, *ids: str
+) -> list[str]:
+    """From now on no decision on these can be stored; which were refused."""
+    real, refused = world.store.commit, list[str]()
+
+    async def commit(change: Change, fence: Any = None) -> Any:
+        if change.rollout.id in ids:
+            refused.append(change.rollout.id)
+            raise error
+        return await real(change, fence)
+
+    monkeypatch.setattr(world.store, "commit", commit)
+    return refused
+
+
+async def test_a_rollout_whose_decision_the_database_refuses_stops_no_other_and_is_paged_once(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(LONG)
+    mail, web = await _given_two(world)
+    error = StoreError("The database refused the work: integer out of range.")
+    refused = _refuse_decisions(world, error, monkeypatch, mail)
+    await world.commands.rollback(web, DANA, "users complain")
+    await world.until(web, Phase.ROLLED_BACK, within=10)
+    await world.run(120)
+    assert 5 <= len(refused) <= 9
+    (page,) = [page for page in world.pages() if mail in page]
+    assert "StoreError: The database refused the work: integer out of range." in page
+    assert f"Ask `rollout rollback {mail}`" in page
+    monkeypatch.undo()
+    await world.commands.rollback(mail, DANA, "users complain")
+    await world.until(mail, Phase.ROLLED_BACK, within=150)
+
+
+async def test_a_decision_that_is_refused_for_a_moment_is_no_page(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(LONG)
+    mail = await world.given_baking("1.1.0")
+    refused = _refuse_decisions(world, StoreError("too many writers"), monkeypatch, mail)
+    while len(refused) < 3:
+        await world.tick()
+    monkeypatch.undo()
+    await world.run(20)
+    assert not [page for page in world.pages() if "cannot be decided" in page]
+    assert not world.reconciler._troubled
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_where_nothing_can_be_written_the_look_fails_and_nobody_is_paged_for_each_rollout(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    world = make_world(LONG)
+    mail, web = await _given_two(world)
+    error = Unwritable("The disk is full.") if full else StoreError("The connection was lost.")
+    refused = _refuse_decisions(world, error, monkeypatch, mail, web)
+
+    renew = world.store.hold
+
+    async def lost(*arguments: Any, **named: Any) -> Any:
+        if refused:
+            raise error
+        return await renew(*arguments, **named)
+
+    if not full:  # a small write may still find room there
+        monkeypatch.setattr(world.store, "hold", lost)
+    for _ in range(30):
+        before, failed = len(refused), False
+        try:
+            await world.reconciler.tick()
+        except StoreError:
+            failed = True
+        assert failed or len(refused) == before
+        await world.reconciler.settle()
+        world.clock.advance(1)
+    assert refused
+    assert not [page for page in world.pages() if "cannot be decided" in page]
+    assert not world.reconciler._troubled
 
 
 # ------------------------------------------------------------------ words that no database takes

@@ -62,7 +62,7 @@ GIVEN = Setting(
     deduping=frozenset({"R3"}),
 )
 LEASE = Replica(id="m0", incarnation="1", lease_s=5.0)
-FENCE = Fence(service=SERVICE, epoch=1)
+FENCE = Fence(service=SERVICE, owner="m0", epoch=1)
 
 
 def history(*events: Any, every_s: float = 1.0, end: End | None = None, setting: Setting = GIVEN) -> History:

@@ -51,6 +51,20 @@ async def test_it_goes_back_into_sqlite_too(place: PostgresPlace, tmp_path: Path
     assert everything(f"sqlite:///{tmp_path}/there/rollout.db") == everything(url)
 
 
+async def test_the_number_of_a_table_that_was_emptied_comes_back_too(
+    place: PostgresPlace, tmp_path: Path
+) -> None:
+    url, other = place.empty(), place.empty()
+    with closing(open_store(url, run=inline)) as opened, opened.database.write.begin() as conn:
+        conn.execute(text("SELECT setval(pg_get_serial_sequence('rollout.samples', 'sequence'), 232)"))
+    back_up(url, tmp_path / "copy", {}, T0)
+    place.settle(other)
+    restore(tmp_path / "copy", other, tmp_path, at(60))
+    with closing(open_store(other, run=inline)) as opened, opened.database.write.begin() as conn:
+        following = text("SELECT nextval(pg_get_serial_sequence('rollout.samples', 'sequence'))")
+        assert conn.execute(following).scalar_one() == 233
+
+
 async def test_a_backup_of_sqlite_moves_to_postgresql(place: PostgresPlace, tmp_path: Path) -> None:
     with closing(open_store(f"sqlite:///{tmp_path}/rollout.db", run=inline)) as embedded:
         await filled(embedded)

@@ -126,7 +126,7 @@ async def test_a_new_process_of_the_same_replica_waits_for_no_lease_and_fences_t
 
 
 @pytest.mark.parametrize("what", ["commit", "save_action", "save_reading", "settle_doubt"])
-async def test_a_write_with_an_older_epoch_changes_nothing_and_says_so(
+async def test_a_write_with_an_older_epoch_or_of_another_owner_changes_nothing_and_says_so(
     store: SqlStore, time: _Time, what: str
 ) -> None:
     await _declare(store, "mail-sender")
@@ -136,7 +136,8 @@ async def test_a_write_with_an_older_epoch_changes_nothing_and_says_so(
     time.seconds = 20
     await _first(store, BOB)
     before = await store.case("ro_01"), await store.observed()
-    late, present = (Fence(service="mail-sender", epoch=epoch) for epoch in (1, 2))
+    present = Fence(service="mail-sender", owner="bob", epoch=2)
+    older, anns = replace(present, epoch=1), replace(present, owner="ann")
     now = rollout(version=before[0].rollout.version)
     writes = {
         "commit": lambda fence: store.commit(Change(rollout=now), fence),
@@ -146,8 +147,10 @@ async def test_a_write_with_an_older_epoch_changes_nothing_and_says_so(
         ),
         "settle_doubt": lambda fence: store.settle_doubt("mail-sender", "R3", None, fence),
     }
-    with pytest.raises(Fenced, match=r"'mail-sender' is not held with epoch 1 any more: .*'bob'.* epoch 2"):
-        await writes[what](late)
+    with pytest.raises(Fenced, match=r"is not held by 'bob' with epoch 1 any more: .*'bob'.* epoch 2"):
+        await writes[what](older)
+    with pytest.raises(Fenced, match=r"is not held by 'ann' with epoch 2 any more: .*'bob'.* epoch 2"):
+        await writes[what](anns)
     assert (await store.case("ro_01"), await store.observed()) == before
     await writes[what](present)
 
@@ -159,7 +162,9 @@ async def test_facts_that_are_old_are_said_to_be_old_while_the_claim_is_held(
     await store.add(rollout(), plan(), transition(1))
     await _first(store, ANN)
     with pytest.raises(StaleWrite):
-        await store.commit(Change(rollout=rollout(version=7)), Fence(service="mail-sender", epoch=1))
+        await store.commit(
+            Change(rollout=rollout(version=7)), Fence(service="mail-sender", owner="ann", epoch=1)
+        )
 
 
 async def test_only_what_a_replica_holds_is_due_for_it(store: SqlStore, time: _Time) -> None:

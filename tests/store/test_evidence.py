@@ -33,7 +33,7 @@ async def test_who_does_not_hold_the_service_any_more_begins_nothing(store: SqlS
     await store.put_service(service())
     await store.add(rollout(), plan(), transition(1))
     held = await store.hold(Replica(id="ann", incarnation="ann-1"), first=True)
-    old = Fence(service=SERVICE, epoch=held.claims[SERVICE] - 1)
+    old = Fence(service=SERVICE, owner="ann", epoch=held.claims[SERVICE] - 1)
     with pytest.raises(Fenced):
         await store.begin_evidence("ro_01", evidence(), old)
     assert (await store.case("ro_01")).evidence == {}

@@ -2,6 +2,7 @@ import inspect
 import os
 import resource
 import sqlite3
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -11,9 +12,9 @@ import pytest
 import structlog
 from sqlalchemy import event
 
-from rollout.core.errors import StoreError
+from rollout.core.errors import StoreError, Unwritable
 from rollout.ports import Change, Store
-from rollout.store import SqlStore, Threads, inline, open_store
+from rollout.store import SqlStore, Threads, inline, open_store, postgres_faults, sqlite_faults
 from rollout.store.sqlite import FIXED, SqliteDatabase, open_sqlite, sqlite_module
 from tests.store.builders import plan, rollout, transition
 from tests.store.postgres_lab import missing
@@ -240,3 +241,42 @@ async def test_work_outside_the_loop_raises_what_it_raises() -> None:
     with pytest.raises(ValueError, match="no"):
         await thread(fail)
     thread.close()
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("'postgresql://rollout:hunter2@db/rollout'", "begins with a quote"),
+        (" postgresql://rollout:hunter2@db/rollout", "begins or ends with a blank"),
+        ("postgresql//rollout:hunter2@db/rollout", "is of no known kind"),
+        ("POSTGRESQL://rollout:hunter2@db/rollout", "is of no known kind"),
+        ("mysql://rollout@db/x?password=hunter2", "is of no known kind"),
+        ("jdbc:postgresql://h/db?user=u&password=hunter2", "is of no known kind"),
+        ("mysql://rollout@db:hunter2/x", "is of no known kind"),
+        ("sqlite:///rollout.db?password=hunter2", "names no file of SQLite, or more than a file"),
+    ],
+)
+def test_a_url_that_cannot_be_read_is_never_repeated_for_a_password_may_be_in_it(
+    written: str, says: str
+) -> None:
+    with pytest.raises(
+        StoreError, match=rf"URL {says}.*not repeated.*postgresql://user:password@host"
+    ) as refused:
+        open_store(written, run=inline)
+    told = "".join(traceback.format_exception(refused.value, limit=0))
+    assert "hunter2" not in told
+
+
+def test_only_what_stops_every_write_is_called_unwritable(tmp_path: Path) -> None:
+    def of_sqlite(code: int) -> bool:
+        error = sqlite3.OperationalError("x")
+        error.sqlite_errorcode = code
+        return isinstance(sqlite_faults.store_error(tmp_path, error), Unwritable)
+
+    def of_postgres(code: str) -> bool:
+        return isinstance(postgres_faults.store_error("x", Exception({"C": code, "M": "m"})), Unwritable)
+
+    assert all(map(of_sqlite, (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT)))
+    assert not any(map(of_sqlite, (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG)))
+    assert all(map(of_postgres, ("53100", "25006", "42P01")))
+    assert not any(map(of_postgres, ("22003", "40001", "57014", "XX000")))

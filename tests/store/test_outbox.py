@@ -67,6 +67,17 @@ async def test_a_full_channel_is_left_out_and_no_other(store: SqlStore) -> None:
     assert await keys(store, Lane.TELL, full=["web_x"]) == ["ro_1/1/0", "web-x/r"]
 
 
+async def test_a_full_nameless_channel_is_left_out_and_no_other(store: SqlStore) -> None:
+    base, copy, order = (
+        of(Kind.NOTIFY, None, "ro_01/1/0"),
+        of(Kind.NOTIFY, None, "web/ro_01/1/0"),
+        of(Kind.DEPLOY, "R3", "ro_01/1/1"),
+    )
+    await recorded(store, base, copy, order)
+    assert await keys(store, Lane.TELL, full=[""]) == ["web/ro_01/1/0"]
+    assert await keys(store, Lane.FORWARD, full=[""]) == ["ro_01/1/1"]
+
+
 async def test_keys_are_left_out_one_by_one_and_the_limit_counts_what_is_left(store: SqlStore) -> None:
     await recorded(store, *(of(Kind.DEPLOY, "R3", f"k{index}") for index in range(9)))
     left_out = {f"k{index}" for index in range(7)}

@@ -10,6 +10,7 @@ from rollout.core.decide import stuck
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.owed import owe_recovery, taken_over_by
 from rollout.core.decide.readback import ordered_outside, outranked, verified, verify_again_in
+from rollout.core.decide.target import accepted, revoked, way_back
 from rollout.core.machine import RegionTrigger, Trigger
 from rollout.core.model import (
     CONTROLLER,
@@ -89,13 +90,13 @@ def restore(
     draft: Draft, region: RegionRollout, reason: Reason, trigger: RegionTrigger = RegionTrigger.RESTORE
 ) -> None:
     """Order the way back in one region: keep the evidence first, for a short bounded time."""
-    target = way_back(draft, region)
-    if target is None:
-        _no_way_back(draft, region, reason)
-        return
     for record in draft.all_actions:
         if record.open and record.action.region == region.region:
             draft.drop(record)
+    target = way_back(draft, region)
+    if target is None:
+        _no_way_back(draft, region, reason, trigger)
+        return
     draft.claim.add(region.region)
     goes = f"{region.region} goes back to {target.release.version}, as every touched region does at once."
     again = region.phase in (*_BACK, RegionPhase.RESTORED)
@@ -132,26 +133,13 @@ def restore(
     )
 
 
-def way_back(draft: Draft, region: RegionRollout) -> KnownGood | None:
-    """The known good from before this rollout; where it was tried in vain or revoked, the one before it.
-
-    None when all were revoked: what harmed before is no way back, and people choose.
-    """
-    candidate = draft.rollout.release.version
-    still_good = draft.facts.known_good.get(region.region, (region.back_to,))
-    choices = [region.back_to] if region.back_to in still_good else []
-    choices += [known for known in still_good if known not in choices]
-    for known in choices:
-        if known and known.release.version not in (candidate, *region.tried):
-            return known
-    return None
-
-
 def keep_going_back(draft: Draft) -> None:
     """Follow every region on its way back; end when all were read back, or say that one cannot."""
     known = {} if draft.phase is Phase.ROLLING_BACK else {r.region: r.trouble for r in _stuck(draft)}
-    for region in draft.rollout.regions:
-        if region.phase in _BACK:
+    for region in draft.rollout.touched:
+        if region.phase in (*_BACK, RegionPhase.RESTORED) and revoked(draft, region):
+            _leave_revoked(draft, region)
+        if draft.rollout.region(region.region).phase in _BACK:
             _follow(draft, region.region)
     touched = [r for r in draft.rollout.touched if r.phase is not RegionPhase.PASSED]
     if all(region.phase is RegionPhase.RESTORED for region in touched):
@@ -238,12 +226,31 @@ def _say_stuck(draft: Draft, found: Sequence[RegionRollout], known: Mapping[str,
         stuck.page(draft, stuck.failed(draft, news))
 
 
-def _no_way_back(draft: Draft, region: RegionRollout, reason: Reason) -> None:
+def _no_way_back(draft: Draft, region: RegionRollout, reason: Reason, trigger: RegionTrigger) -> None:
     text = stuck.no_way_back(draft, region, reason)
     failed = say.plain("rollback.no_way_back", text, region=region.region)
     if region.phase is not RegionPhase.RESTORING:
-        draft.move_region(region.region, RegionTrigger.RESTORE, failed, judge_from=None)
+        draft.move_region(region.region, trigger, failed, judge_from=None, drift=None)
     draft.move_region(region.region, RegionTrigger.RESTORE_FAILED, failed, trouble=text)
+
+
+def _leave_revoked(draft: Draft, region: RegionRollout) -> None:
+    """Go on to the known good before a target that was revoked; where none is left, people are told."""
+    target = way_back(draft, region)
+    if region.phase is RegionPhase.RESTORED:
+        trigger = RegionTrigger.DRIFTED
+        if target and region.restored_at and target.since > region.restored_at:
+            return  # somebody has adopted another since
+    else:
+        trigger = RegionTrigger.RESTORE
+        order = draft.newest(region.region, Kind.RESTORE)
+        if region.phase is RegionPhase.RESTORE_FAILED and not (order and order.open):
+            return  # people mend it, and it is read on
+    text = f"{region.region} was to run {stuck.target(region)}, which is not known good there any more"
+    text += f": it goes on to {target.release.version}." if target else "."
+    restore(draft, region, say.plain("rollback.revoked", text, region=region.region), trigger)
+    if target:
+        draft.notify(f"{draft.rollout.release.service} {draft.rollout.release.version}: {text}")
 
 
 def _follow(draft: Draft, name: str) -> None:
@@ -314,7 +321,7 @@ def _read_back(draft: Draft, region: RegionRollout, record: ActionRecord) -> Non
     running = record.result.running
     if record.state is ActionState.SUCCEEDED:
         draft.set_region(region.region, running=running, running_at=record.ended_at)
-        found = next((good for good in _accepted(draft, region) if _runs_only(running, good)), None)
+        found = next((good for good in accepted(draft, region) if _runs_only(running, good)), None)
         if found is not None and not _may_still_change(draft, region, record):
             _restored(draft, region, running, found)
             return
@@ -379,14 +386,6 @@ def _may_still_change(draft: Draft, region: RegionRollout, read: ActionRecord) -
         and draft.now < record.deadline
         for record in draft.facts.actions
     )
-
-
-def _accepted(draft: Draft, region: RegionRollout) -> tuple[KnownGood, ...]:
-    """What ends the way back: its target; where restoring failed and people help, any known good."""
-    helped = region.phase is RegionPhase.RESTORE_FAILED
-    others = draft.facts.known_good.get(region.region, ()) if helped else ()
-    bad = draft.rollout.release.version
-    return tuple(good for good in (region.back_to, *others) if good and good.release.version != bad)
 
 
 def _runs_only(running: Mapping[str, int], good: KnownGood) -> bool:

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 
 from rollout.core import reason as say
 from rollout.core.actions import ActionRecord
+from rollout.core.decide import stuck
 from rollout.core.decide.back import READ_ON_S, reads_back, restore
 from rollout.core.decide.draft import Draft
-from rollout.core.decide.owed import newer_under_way, replaced_by
+from rollout.core.decide.owed import taken_over_by
 from rollout.core.decide.readback import ordered_outside
 from rollout.core.decide.waiting import hold
 from rollout.core.decision import Seen
@@ -29,7 +30,9 @@ from rollout.core.model import (
     Rollout,
 )
 from rollout.core.plan import SetWeight
+from rollout.core.policy import ApprovalStep, GateStep
 
+ANEW = "Its bake begins anew unless it has passed."
 REPAIRS = 3  # orders within WITHIN before somebody else's hands are assumed
 WITHIN = timedelta(hours=1)
 DENIALS = 2  # read-backs in a row that do not confirm what readings count, before that is how they count
@@ -110,7 +113,7 @@ def order_again(draft: Draft, actor: str) -> None:
         if region.phase is RegionPhase.DEPLOYING:
             draft.deploy(region.region, region.weight)
         elif ordered is not None:
-            text = f"{region.region}: {ordered} is ordered again, as {actor} let it go on."
+            text = f"{region.region}: {ordered} is ordered again, as {actor} let it go on. {ANEW}"
             draft.set_region(region.region, mended=())
             _mend(draft, draft.rollout.region(region.region), _reason("drift.resumed", region, text))
 
@@ -187,7 +190,7 @@ def _taken_over(draft: Draft, region: RegionRollout) -> bool:
     """Whether a newer release, or somebody's word, has taken a region over since."""
     adopted = next(iter(draft.facts.known_good.get(region.region, ())), None)
     later = region.restored_at and adopted and adopted.since > region.restored_at
-    return bool(newer_under_way(draft, region) or (region.passed_at and replaced_by(draft, region)) or later)
+    return bool(taken_over_by(draft, region) or later)
 
 
 def _runs(running: Mapping[str, int], ordered: _Ordered) -> bool:
@@ -256,7 +259,9 @@ def _act(draft: Draft, region: RegionRollout, ordered: _Ordered, asked: ActionRe
     region = draft.rollout.region(region.region)
     found = f"{region.region} runs {say.running(running)}, and {ordered} was read back there"
     why = ordered_outside(draft, region.region, asked) or _hands_off(draft, region, running)
-    if draft.phase in _BACK:
+    if _brought_again(draft, region, running):
+        _take_over(draft, region, asked)
+    elif draft.phase in _BACK:
         _bring_back(draft, region, found, why)
     elif draft.phase is Phase.HELD or draft.rollout.finished:
         _tell(draft, region, found, why)
@@ -265,7 +270,7 @@ def _act(draft: Draft, region: RegionRollout, ordered: _Ordered, asked: ActionRe
         text = f"{found}: {why} {_choice(draft, 'orders it again')}"
         hold(draft, Trigger.DRIFTED, _reason("drift.left", region, text))
     else:
-        text = f"{found}: ordered again, {_count(region)}. Its bake begins anew unless it has passed."
+        text = f"{found}: ordered again, {_count(region)}. {ANEW}"
         _mend(draft, region, _reason("drift.mended", region, text))
         draft.notify(f"{_release(draft)}: {text}")
 
@@ -285,16 +290,40 @@ def _hands_off(draft: Draft, region: RegionRollout, running: Mapping[str, int]) 
     return ""
 
 
+def _brought_again(draft: Draft, region: RegionRollout, running: Mapping[str, int]) -> bool:
+    """Whether the way back of a newer release has put a region on this one, which had succeeded, alone."""
+    newer = draft.generation(region.region) > region.generation
+    return draft.phase is Phase.SUCCEEDED and newer and set(running) == {draft.rollout.release.version}
+
+
+def _take_over(draft: Draft, region: RegionRollout, read: ActionRecord) -> None:
+    """That is no drift: all of the region is this release now, and no slice is left to follow."""
+    running, held = read.result.running, 100 - region.weight
+    draft.set_region(region.region, weight=100, running=running, running_at=read.ended_at, drift=None)
+    text = (
+        f"{region.region} runs {say.running(running)}: the way back of a newer release put it there, also in "
+        f"place of the {held} % of {stuck.target(region)} that were held back. Its watch has nothing beside "
+        "it to compare with now; look at it there, or release again."
+    )
+    draft.remark(Remark.NOTE, _reason("drift.brought_again", region, text))
+    draft.notify(f"{_release(draft)}: {text}")
+
+
 def _mend(draft: Draft, region: RegionRollout, reason: Reason) -> None:
-    """Order the share again; a bake begins anew, and a region that had passed only is read back."""
+    """Order the share again; a bake begins anew, and a region that had passed only is read back.
+
+    It goes back to the newest weight, but not behind a barrier that its stage has passed since: once read
+    back it goes on from there.
+    """
     steps = draft.plan.stages[region.stage].steps
     passed = region.phase is RegionPhase.PASSED
-    ordered = max(i for i, step in enumerate(steps[: region.step]) if isinstance(step, SetWeight))
+    fixed = SetWeight | ApprovalStep | GateStep
+    newest = max(i for i, step in enumerate(steps[: region.step]) if isinstance(step, fixed))
     draft.move_region(
         region.region,
         RegionTrigger.DRIFTED,
         reason,
-        step=region.step if passed else ordered,
+        step=region.step if passed else newest,
         judge_from=None,
         bake_started_at=None,
         mended=(*region.mended, draft.now),

@@ -11,6 +11,8 @@ from rollout.core.machine import Remark, Trigger
 from rollout.core.model import Gate, GateReport, Intent, Phase, Rollout
 from rollout.core.policy import GateStep
 
+_FORWARD = (Phase.PROGRESSING, Phase.AWAITING_APPROVAL, Phase.HELD)
+
 
 def newest(rollout: Rollout, name: str, stage: int) -> GateReport | None:
     """What counts of a gate in a stage: the last report."""
@@ -35,9 +37,29 @@ def take_in(draft: Draft, intent: Intent) -> None:
     draft.set(gates=(*(each for each in draft.rollout.gates if each is not before), report))
     text = f"{intent.actor} reports that {_title(draft, name, stage)} {_said(report)}"
     draft.remark(Remark.GATE_REPORTED, say.plain("gate.reported", text), intent.actor)
+    if before and before.status == "passed" and report.status == "failed" and _is_past(draft, report):
+        _tell_late(draft, text)
     if before and before.acted_on and report.status == "passed" and draft.phase is Phase.HELD:
         draft.notify(f"{draft.rollout.release.service} is held, and {_title(draft, name, stage)} passed now. "
                      f"Go on: rollout resume {draft.rollout.id}")  # fmt: skip
+
+
+def _is_past(draft: Draft, report: GateReport) -> bool:
+    """Whether a stage has gone on from a gate, in a rollout that goes forward still."""
+    steps = draft.plan.stages[report.stage].steps
+    gates = (i for i, step in enumerate(steps) if isinstance(step, GateStep) and step.gate == report.name)
+    place = next(gates, len(steps))
+    gone = any(region.stage == report.stage and region.step > place for region in draft.rollout.regions)
+    return gone and draft.phase in _FORWARD and not draft.plan.observes
+
+
+def _tell_late(draft: Draft, text: str) -> None:
+    release, known = draft.rollout.release, draft.rollout.id
+    verb = "rollback" if draft.rollout.touched else "cancel"
+    draft.notify(
+        f"{release.service} {release.version}: {text} It had passed before, and the stage went on; nothing "
+        f"is done by itself. If it holds: `rollout {verb} {known}`; to look first: `rollout hold {known}`."
+    )
 
 
 def passed(draft: Draft, step: GateStep, index: int) -> bool:

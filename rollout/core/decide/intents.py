@@ -150,6 +150,9 @@ def _rollback(draft: Draft, intent: Intent) -> None:
         take_back_again(draft, reason, intent.actor)
     elif still_ours(draft):
         roll_back(draft, Trigger.ROLLBACK, reason, ending=Outcome.ABORTED, actor=intent.actor)
+    else:
+        text = f"{reason.text.rstrip('.')}. Nothing is ordered: newer releases run in every region."
+        draft.remark(Remark.NOTE, replace(reason, text=text), intent.actor)
 
 
 def _cancel(draft: Draft, intent: Intent) -> None:

@@ -17,8 +17,10 @@ from rollout.core.model import (
     Phase,
     Reason,
     RegionRollout,
+    Rollout,
 )
 from rollout.core.signals import VerdictKind
+from rollout.core.succession import follower, word
 
 SLOWEST_S = 300.0
 CLEAN_ROUNDS = 2  # looks in a row without stalled work that prove a recovery
@@ -85,13 +87,13 @@ def _new(draft: Draft, kind: ObligationKind, region: str, until: datetime) -> Ob
 
 def _watch(draft: Draft, watch: Obligation) -> None:
     region = draft.rollout.region(watch.region)
-    newer = replaced_by(draft, region)
+    if _rests(draft, watch, region):
+        draft.wake_in(draft.plan.judging.interval)
+        return
+    newer = taken_over_by(draft, region)
     if newer:
         reason = say.plain("watch.taken_over", f"{newer} runs in {watch.region} now.", region=watch.region)
         _end(draft, watch, ObligationState.TAKEN_OVER, reason)
-        return
-    if newer_under_way(draft, region):  # it may come back from there: the watch rests, and does not end
-        draft.wake_in(draft.plan.judging.interval)
         return
     problem = _blind(draft, watch.region)
     if draft.now < watch.until:
@@ -142,35 +144,34 @@ def _note_blindness(draft: Draft, watch: Obligation, problem: str | None) -> Non
 
 
 def taken_over_by(draft: Draft, region: RegionRollout) -> str | None:
-    """What runs in a passed region instead of this release: a newer rollout under way, or its version."""
-    return newer_under_way(draft, region) or replaced_by(draft, region)
+    """The version that runs in a region, or is about to, instead of this release that passed there."""
+    later = follower(draft.rollout, region, _later(draft))
+    return later.release.version if later else word(draft.rollout, region, draft.facts.known_good)
 
 
-def newer_under_way(draft: Draft, region: RegionRollout) -> str | None:
-    """The newer rollout that has touched a region and has not ended."""
-    ours = (draft.rollout.created_at, draft.rollout.id)
-    for other in draft.facts.others:
-        if (other.created_at, other.id) > ours and region.region in {r.region for r in other.touched}:
-            return other.id
-    return None
+def _rests(draft: Draft, watch: Obligation, region: RegionRollout) -> bool:
+    """Whether the release may come back: from a newer one that is under way, or watched in our time."""
+    later = follower(draft.rollout, region, _later(draft))
+    if later is None or not later.finished:
+        return later is not None
+    return later.next_due_at is not None and draft.now < watch.until
 
 
-def replaced_by(draft: Draft, region: RegionRollout) -> str | None:
-    """The version that has become a region's known good since this release passed there."""
-    newest = next(iter(draft.facts.known_good.get(region.region, ())), None)
-    passed = region.passed_at or draft.now
-    if newest and newest.since > passed and newest.release.version != draft.rollout.release.version:
-        return newest.release.version
-    return None
+def _later(draft: Draft) -> tuple[Rollout, ...]:
+    return (*draft.facts.others, *draft.facts.newer)
 
 
 def _blind(draft: Draft, region: str) -> str | None:
+    """Why nothing can be said of the release there; None where something can."""
+    drift = draft.rollout.region(region).drift
+    if drift is not None:
+        return f"it runs {say.running(drift.running)} since {say.clock(drift.since, draft.now)}."
     if region in draft.facts.judgement.errors:
         return draft.facts.judgement.errors[region][0]
     verdicts = draft.facts.judgement.of(region)
     for verdict in verdicts:
         if verdict.kind is VerdictKind.NO_DATA:
-            return verdict.note or f"no samples of {verdict.signal}."
+            return f"{verdict.note.rstrip('.')}." if verdict.note else f"no samples of {verdict.signal}."
     return None if verdicts else "nothing was judged there."
 
 

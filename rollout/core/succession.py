@@ -1,0 +1,40 @@
+"""Who has followed a release in a region: a newer one under way, one that succeeded, or somebody's word.
+
+Pure; what decides and what is shown both ask here. What must not live here: what follows from it
+(decide/owed.py, decide/back.py).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rollout.core.model import KnownGood, RegionRollout, Rollout
+
+Known = Mapping[str, Sequence[KnownGood]]  # of each region, the newest first
+
+
+def follower(rollout: Rollout, region: RegionRollout, later: Iterable[Rollout]) -> Rollout | None:
+    """The newest of `later` that has a region since `rollout`: it is under way there, or succeeded.
+
+    `later` are rollouts of the same service that are unfinished or succeeded; older ones are passed over.
+    """
+    ours = (rollout.created_at, rollout.id)
+    having = [
+        other
+        for other in later
+        if (other.created_at, other.id) > ours and any(r.region == region.region for r in other.touched)
+    ]
+    return max(having, key=lambda other: (other.created_at, other.id), default=None)
+
+
+def word(rollout: Rollout, region: RegionRollout, known: Known) -> str | None:
+    """The version that has become a region's known good since the release passed there."""
+    newest = next(iter(known.get(region.region, ())), None)
+    if newest is None or newest.release.version == rollout.release.version:
+        return None
+    return newest.release.version if region.passed_at and newest.since > region.passed_at else None
+
+
+def replaced(rollout: Rollout, later: Sequence[Rollout], known: Known) -> frozenset[str]:
+    """The regions that a release reached and in which something newer runs, or is about to."""
+    return frozenset(
+        r.region for r in rollout.touched if follower(rollout, r, later) or word(rollout, r, known)
+    )
