@@ -6,14 +6,16 @@ from dataclasses import dataclass, fields
 
 from sqlalchemy import func, select
 
+from rollout.core.machine import RegionTrigger
 from rollout.core.model import Kind, Phase, RegionPhase
-from rollout.ports import Case
+from rollout.ports import Case, Notice
 from rollout.store import tables
 from rollout.testing import Effect
 from tests.crash.life import REGIONS, Life
 from tests.scenarios.world import START
 
 ORDERS = (Kind.DEPLOY, Kind.RESTORE, Kind.RESUME_WORK)
+SILENCE = (RegionTrigger.UNREACHABLE, RegionTrigger.REACHABLE)
 NO_ACTION = ("doubt/",)  # keys of what no rollout decided
 
 
@@ -63,7 +65,7 @@ async def end_of(life: Life) -> End:
             for found in effects.values()
         ),
         resumed=tuple(tuple(sorted(item for e in found for item in e.items)) for found in effects.values()),
-        told=tuple(sorted(Counter(notice.urgent for notice in life.plugins.notifier.notices).items())),
+        told=tuple(sorted(Counter(notice.urgent for notice in _notices(life)).items())),
         doubted=len(await life.store.doubted()),
         kept=_measured(life) if life.story.keep else 0.0,
     )
@@ -71,6 +73,8 @@ async def end_of(life: Life) -> End:
 
 async def _ended(life: Life, case: Case) -> Ended:
     rows = [event.transition for event in await life.store.events(rollout_id=case.rollout.id, limit=1000)]
+    missed = SILENCE if life.story.loses_answers else ()
+    triggers = [(row.trigger, row.region) for row in rows if row.trigger not in missed]
     places = ("", *(region.region for region in case.rollout.regions))
     return Ended(
         version=case.rollout.release.version,
@@ -78,8 +82,14 @@ async def _ended(life: Life, case: Case) -> Ended:
         outcome=case.rollout.outcome or "",
         regions=tuple((r.region, r.phase, r.weight) for r in case.rollout.regions),
         owed=tuple(sorted((o.region, o.kind, o.state) for o in case.obligations)),
-        history=tuple((p, tuple(t.trigger for t in rows if (t.region or "") == p)) for p in places),
+        history=tuple((p, tuple(t for t, r in triggers if (r or "") == p)) for p in places),
     )
+
+
+def _notices(life: Life) -> list[Notice]:
+    """What people were told; not of silence in a story that loses answers."""
+    told = life.plugins.notifier.notices
+    return [one for one in told if not (life.story.loses_answers and "does not answer" in one.text)]
 
 
 def _first_of_each_key(life: Life, region: str) -> list[Effect]:

@@ -44,6 +44,7 @@ class Story:
     keep: Keep | None = None
     heir: str = ONE  # the replica that goes on: itself after a restart, or another one
     late_s: int = 30  # how much later it may end than if nobody had died
+    loses_answers: bool = False  # one that the dead would have waited for in vain is missed by nobody
 
 
 class Life(World):

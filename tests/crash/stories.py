@@ -298,7 +298,9 @@ STORIES = {
         tell=superseded, given=known_good, policy={**SHORT, "concurrency": "supersede"}
     ),
     "a region cut off on its way back": Story(tell=cut_off, given=known_good, policy=SHORT),
-    "slow targets that lose answers": Story(tell=bad_later, given=slow_targets, policy=SHORT),
+    "slow targets that lose answers": Story(
+        tell=bad_later, given=slow_targets, policy=SHORT, loses_answers=True
+    ),
     "targets that know no keys": Story(tell=bad_later, given=known_good, policy=SHORT, target=Forgetful),
     "only observed": Story(tell=observed, given=known_good, policy={**SHORT, "mode": "observe"}),
     "adopted and started by key": Story(
