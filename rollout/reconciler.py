@@ -165,7 +165,7 @@ class Reconciler:
 
     async def _work(self) -> None:
         await self._doubts.look()
-        await self._observation.observe()
+        await self._observe()
         most = BATCH + len(self._troubled)  # those hide nobody
         due = await self._store.due(self._clock.now(), most, self._holding.owner)
         if len(due) < most:  # who is troubled and not among all that are due has ended, or is another's
@@ -181,6 +181,16 @@ class Reconciler:
         """Begin what is due, on a database that lacks nothing that was noted; then that is noted."""
         await self._newest()
         await self._effects.act()
+
+    async def _observe(self) -> None:
+        """A reading that cannot be stored keeps no other rollout from being decided on."""
+        try:
+            await self._observation.observe()
+        except Unwritable:
+            raise
+        except StoreError as error:
+            await self._hold(at_once=True)  # raises where nothing at all can be written
+            log.warning("a reading is not stored; what else there is goes on", error=str(error))
 
     @property
     def held(self) -> Collection[str]:

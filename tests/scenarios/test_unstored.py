@@ -9,7 +9,7 @@ import pytest
 from rollout.core.actions import Action, ActionRecord
 from rollout.core.errors import PermanentError, StoreError, TransientError, Unwritable
 from rollout.core.model import Kind, Phase, RegionPhase, Service
-from rollout.ports import Ask, Change, Reading, Reply
+from rollout.ports import Ask, Change, Observed, Reading, Reply
 from rollout.reconciling.outside import storable
 from rollout.telemetry.onlooker import Attempted, Onlooker
 from tests.scenarios.world import ADMIN, DANA, NAMES, ONE, World
@@ -155,6 +155,26 @@ async def test_a_decision_that_is_refused_for_a_moment_is_no_page(
     await world.run(20)
     assert not [page for page in world.pages() if "cannot be decided" in page]
     assert not world.reconciler._troubled
+
+
+async def test_a_reading_that_the_database_refuses_stops_no_other_service(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(LONG)
+    _, web = await _given_two(world)
+    save, refused = world.store.save_reading, []
+
+    async def unless_mail(seen: Observed, *arguments: Any) -> None:
+        if seen.service == "mail":
+            refused.append(seen.region)
+            raise StoreError("A value is out of range.")
+        await save(seen, *arguments)
+
+    monkeypatch.setattr(world.store, "save_reading", unless_mail)
+    await world.run(5)
+    await world.commands.rollback(web, DANA, "users complain")
+    await world.until(web, Phase.ROLLED_BACK, within=60)
+    assert refused
 
 
 @pytest.mark.parametrize("full", [True, False])
