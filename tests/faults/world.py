@@ -32,7 +32,8 @@ ORDER_S = 1.0  # how long an answer of a region is waited for
 GOOD, BAD = "succeeded", "rolled_back"
 UNFINISHED = (  # of those that went back, late orders are looked for longer
     "SELECT id, service, phase, next_due_at FROM rollouts WHERE (phase NOT IN ('succeeded', 'rolled_back') "
-    "OR phase = 'succeeded' AND next_due_at IS NOT NULL "
+    "OR phase = 'succeeded' AND (next_due_at IS NOT NULL "
+    "OR id IN (SELECT rollout_id FROM actions WHERE state = 'pending')) "
     "OR id IN (SELECT rollout_id FROM obligations WHERE state = 'open'))"
 )
 SIGNALS: dict[str, Any] = {
