@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rollout.core.actions import HIGHEST_TOLD, Action, ActionResult
-from rollout.core.model import Doubt, Kind, Phase, RegionPhase, Service
+from rollout.core.model import Doubt, Kind, Phase, RegionPhase
 from rollout.emergency.reconciled import Emergencies
 from rollout.emergency.record import Record
 from rollout.emergency.seal import make_seal
@@ -15,6 +15,7 @@ from rollout.ports import Progress, Reply
 from rollout.reconciling.outside import target_of
 from rollout.testing import FakeDeployer, ManualClock
 from tests.scenarios.test_emergency import ordered
+from tests.scenarios.test_unstored import given_two
 from tests.scenarios.world import ADMIN, DANA, ONE, START, World
 
 MakeWorld = Callable[[dict[str, object]], World]
@@ -73,14 +74,7 @@ async def test_people_hear_of_it_on_the_way_back_and_other_services_go_back_mean
     make_world: MakeWorld,
 ) -> None:
     world = make_world(LONG)
-    mail = await world.given_baking("1.1.0")
-    for name in ("R3", "R1", "R2"):
-        world.plugins.fake_deployer(name).install("web", "1.0.0")
-    await world.store.put_service(Service(name="web", policy="standard"))
-    await world.run(5)
-    await world.commands.adopt("web", ADMIN, "it serves well")
-    web = await world.start("2.0.0", service="web")
-    await world.until_region(web, "R3", RegionPhase.BAKING)
+    mail, web = await given_two(world)
     _tells(world, MILLISECONDS)
     await world.commands.rollback(mail, DANA, "users complain")
     await world.commands.rollback(web, DANA, "users complain")

@@ -95,7 +95,7 @@ async def test_a_restore_whose_result_cannot_be_stored_is_never_put_off_for_long
 # ------------------------------------------------------------------ a decision that cannot be stored
 
 
-async def _given_two(world: World) -> tuple[str, str]:
+async def given_two(world: World) -> tuple[str, str]:
     """Rollouts of mail and web that bake in R3."""
     mail = await world.given_baking("1.1.0")
     for name in NAMES:
@@ -128,7 +128,7 @@ async def test_a_rollout_whose_decision_the_database_refuses_stops_no_other_and_
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make_world(LONG)
-    mail, web = await _given_two(world)
+    mail, web = await given_two(world)
     error = StoreError("The database refused the work: integer out of range.")
     refused = _refuse_decisions(world, error, monkeypatch, mail)
     await world.commands.rollback(web, DANA, "users complain")
@@ -161,7 +161,7 @@ async def test_a_reading_that_the_database_refuses_stops_no_other_service(
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make_world(LONG)
-    _, web = await _given_two(world)
+    _, web = await given_two(world)
     save, refused = world.store.save_reading, []
 
     async def unless_mail(seen: Observed, *arguments: Any) -> None:
@@ -182,7 +182,7 @@ async def test_where_nothing_can_be_written_the_look_fails_and_nobody_is_paged_f
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, full: bool
 ) -> None:
     world = make_world(LONG)
-    mail, web = await _given_two(world)
+    mail, web = await given_two(world)
     error = Unwritable("The disk is full.") if full else StoreError("The connection was lost.")
     refused = _refuse_decisions(world, error, monkeypatch, mail, web)
 
