@@ -184,6 +184,7 @@ class End:
     waits: Mapping[str, Wait] = field(default_factory=dict)
     rested: bool = True  # nothing was left to do before time was over
     helped: bool = True
+    at: float = 0.0  # virtual seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

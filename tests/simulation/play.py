@@ -259,6 +259,7 @@ class Play:
             waits=waits,
             rested=rested,
             helped=self.knobs.helped,
+            at=self.loop.time(),
         )
 
     # ------------------------------------------------------------------ parts

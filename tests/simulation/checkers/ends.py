@@ -113,7 +113,7 @@ def l4_targets_are_as_wanted_and_stay(history: History) -> Iterator[Violation]:
         text = _unlike(wanted.get(place), runs, history.setting.known_good.get(place, ""))
         if text and not _flagged(history, place):
             yield at_end("L4", history, f"{place[0]} in {place[1]} {text}")
-    last = history.happened[-1].at if history.happened else 0.0
+    last = max(end.at, history.happened[-1].at if history.happened else 0.0)
     for happened, changed in history.of(Changed):
         if happened.at > last - STAYS_S and happened.at > history.calm_at():
             yield broken("L4", happened, f"{changed.region} still moves at the end: {changed.key}")
