@@ -439,6 +439,13 @@ CASES: Mapping[str, Pair] = {  # name → checker, a history that breaks the pro
 }
 
 
+@pytest.mark.parametrize(("looked_at_s", "sees"), [(0.0, 1), (60.0, 0)])
+def test_what_moved_long_before_the_end_was_looked_at_has_come_to_rest(looked_at_s: float, sees: int) -> None:
+    end = replace(ended(RESTORED, {OLD: 4}, saved(RESTORE).record), at=looked_at_s)
+    quiet_since = history(Calm(), changed(RESTORE, {OLD: 4}), end=end)
+    assert len(list(ends.l4_targets_are_as_wanted_and_stay(quiet_since))) == sees
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_checker_sees_a_broken_promise(name: str) -> None:
     checker, wrong, _ = CASES[name]
