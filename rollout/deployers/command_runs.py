@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,7 +64,6 @@ class Runs:
 
     def ended(self, key: str) -> Ended | None:
         """How the run of a key ended; None while it is under way, or was never begun."""
-        self._reap()
         place = self.place(key)
         with _locked(place) as free:
             return _result(place) if free else None
@@ -107,7 +107,7 @@ class Runs:
             command_runner.write(place / "request.json", request)
             if moves:  # after the request is there: of two that begin at once, at least one sees the other
                 self._end_older(place, moves, generation)
-            self._runners.append(_start(place, free, environment))
+            self._watch(_start(place, free, environment))
         return True
 
     def forget(self, key: str) -> None:
@@ -124,8 +124,15 @@ class Runs:
                 if not (older and _ended_by_us(other)):
                     raise TransientError(f"Another order for {moves} still runs; this one waits for its end.")
 
-    def _reap(self) -> None:
-        self._runners = [one for one in self._runners if one.poll() is None]
+    def _watch(self, runner: subprocess.Popen[bytes]) -> None:
+        """Leave no zombie when it ends, also where nobody asks for the run again."""
+        self._runners.append(runner)
+
+        def wait() -> None:
+            runner.wait()
+            self._runners.remove(runner)
+
+        threading.Thread(target=wait, name="command-runner", daemon=True).start()
 
     def _tidy(self) -> None:
         """Keep the newest runs; one under way is never touched."""

@@ -1,6 +1,7 @@
 """The deployer `command` with real programs: what they are told, how they end, and that each runs once."""
 
 import asyncio
+import gc
 import json
 import os
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +17,7 @@ from rollout.core.errors import InvalidInput, PermanentError, TransientError
 from rollout.core.model import Kind
 from rollout.deployers import command, command_runner, command_runs
 from rollout.deployers.command import CommandDeployer
+from rollout.deployers.command_runs import Runs
 from rollout.ports import Progress, Reply
 from rollout.registry import DEPLOYERS, Surroundings
 
@@ -51,7 +53,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
 
         yield build
     for one in made:
-        for runner in one._runs._runners:
+        for runner in tuple(one._runs._runners):
             runner.kill()
             runner.wait()
 
@@ -347,7 +349,7 @@ async def test_a_program_that_outlived_its_runner_is_waited_for_and_then_run_aga
     deployer = make(f"echo $ROLLOUT_ACTION_ID $$ >> {ran}; while [ ! -e {go} ]; do sleep 0.02; done")
     await deployer.apply(KEY, order())
     await until(lambda: ran.exists() and list(tmp_path.rglob("child.json")))
-    for runner in deployer._runs._runners:
+    for runner in tuple(deployer._runs._runners):
         runner.kill()
         runner.wait()
     assert (await deployer.apply(KEY, order())).progress is Progress.RUNNING
@@ -366,7 +368,7 @@ async def test_an_orphan_past_its_time_limit_is_ended_before_the_order_is_given_
     deployer = make(f"echo $$ >> {ran}; exec sleep 600", timeout_s=0.5)
     await deployer.apply(KEY, order())
     await until(lambda: ran.exists() and list(tmp_path.rglob("child.json")))
-    for runner in deployer._runs._runners:
+    for runner in tuple(deployer._runs._runners):
         runner.kill()
         runner.wait()
     orphan = int(ran.read_text())
@@ -390,7 +392,7 @@ async def test_a_way_back_ends_the_deploy_that_is_under_way_and_acts_last(
     assert (await deployer.apply(KEY, order())).progress is Progress.RUNNING
     if orphaned:
         await until(lambda: list(tmp_path.rglob("child.json")))
-        for runner in deployer._runs._runners:
+        for runner in tuple(deployer._runs._runners):
             runner.kill()
             runner.wait()
     back = order(Kind.RESTORE, version="1.0.0", from_version="1.1.0", weight=100, generation=4)
@@ -518,3 +520,12 @@ async def test_what_has_no_command_is_refused(make: Make) -> None:
     assert deployer.supports == {"deploy", "restore", "verify"}
     with pytest.raises(PermanentError, match="R3 has no command for 'rehearse'"):
         await deployer.apply(KEY, order(Kind.REHEARSE))
+
+
+async def test_a_runner_whose_deployer_is_gone_leaves_no_zombie_when_it_ends(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs")
+    runs.begin(KEY, ["/bin/sleep", "0.1"], environment={}, details={}, directory=tmp_path, within_s=30)
+    pid = runs._runners[0].pid
+    del runs
+    gc.collect()
+    await until(lambda: not Path(f"/proc/{pid}").exists())
