@@ -157,6 +157,7 @@ NOTHING = (
     sample(version=OLD, value=0.0, exposure=100.0),
 )
 DEPLOY, RESTORE = order(), order("ro_01/3/1", Kind.RESTORE, 2, version=OLD)
+PARTLY = order(from_version=OLD)
 VERIFY = order("ro_01/4/0", Kind.VERIFY, 2)
 APPROVAL = Approval(
     id="ap_1", stage=0, step=2, minimum=1, groups=(), self_approval=False, asked_at=T0, deadline=T0
@@ -203,6 +204,7 @@ DRIFTED = Told(
     notice=Notice(key="d", rollout_id="ro_01", service=SERVICE, text="R3 runs 4 × 2.5.0.", urgent=True)
 )
 UNFENCED = replace(GIVEN, fencing=frozenset())
+OVER = committed(replace(GONE_BACK, next_due_at=None))
 DONE = (transition(1, to_phase="preflight"), transition(2))
 
 Pair = tuple[Checker, History, History]
@@ -430,6 +432,21 @@ CASES: Mapping[str, Pair] = {  # name → checker, a history that breaks the pro
         ends.l4_targets_are_as_wanted_and_stay,
         history(end=ended(RESTORED, {NEW: 4}, saved(DEPLOY).record, saved(RESTORE).record)),
         history(end=ended(RESTORED, {OLD: 4}, saved(DEPLOY).record, saved(RESTORE).record)),
+    ),
+    "L4 an order without an answer was never sent": (
+        ends.l4_targets_are_as_wanted_and_stay,
+        history(end=ended(touched(phase=Phase.HELD), {NEW: 1, OLD: 3}, PARTLY)),
+        history(sent(PARTLY), end=ended(touched(phase=Phase.HELD), {NEW: 1, OLD: 3}, PARTLY)),
+    ),
+    "L4 it comes late while somebody compares": (
+        ends.l4_targets_are_as_wanted_and_stay,
+        history(ELSEWHERE, OVER, Calm(), end=ended(GONE_BACK, {NEW: 4}), setting=UNFENCED, every_s=9.0),
+        history(OVER, ELSEWHERE, Calm(), end=ended(GONE_BACK, {NEW: 4}), setting=UNFENCED, every_s=9.0),
+    ),
+    "L4 where a target fences, nothing comes late": (
+        ends.l4_targets_are_as_wanted_and_stay,
+        history(OVER, ELSEWHERE, Calm(), end=ended(GONE_BACK, {NEW: 4}), every_s=9.0),
+        history(OVER, ELSEWHERE, Calm(), end=ended(GONE_BACK, {NEW: 4}), setting=UNFENCED, every_s=9.0),
     ),
     "L4 a target still moves": (
         ends.l4_targets_are_as_wanted_and_stay,

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from rollout.core.actions import Action
 from rollout.core.machine import RegionTrigger, Trigger
-from rollout.core.model import CONTROLLER, ActionState, Kind, Phase, RegionPhase
+from rollout.core.model import CONTROLLER, ActionState, Kind, Phase, RegionPhase, Rollout
 from tests.simulation.checkers.violation import Checker, Violation, at_end, broken
-from tests.simulation.history import Changed, Committed, End, History, Told
+from tests.simulation.history import Changed, Committed, End, History, Sent, Told
 
 TOLD_S = 45.0  # after the faults, within which people are told
 STAYS_S = 5.0  # at the end, in which nothing moves any more
@@ -101,22 +101,48 @@ def l4_targets_are_as_wanted_and_stay(history: History) -> Iterator[Violation]:
     end = history.end
     if end is None or not end.rested:
         return
-    wanted: dict[tuple[str, str], Action] = {}
-    for case in end.cases:
-        for record in case.actions:
-            action = record.action
-            place = (action.service, str(action.region))
-            counts = action.kind in (Kind.DEPLOY, Kind.RESTORE) and record.state is ActionState.SUCCEEDED
-            if counts and (place not in wanted or action.generation > wanted[place].generation):
-                wanted[place] = action
     for place, runs in end.running.items():
-        text = _unlike(wanted.get(place), runs, history.setting.known_good.get(place, ""))
-        if text and not _flagged(history, place):
-            yield at_end("L4", history, f"{place[0]} in {place[1]} {text}")
+        texts = [
+            _unlike(action, runs, history.setting.known_good.get(place, ""))
+            for action in _wanted(history, end, place)
+        ]
+        if all(texts) and not _flagged(history, place) and not _nobody_compared(history, place):
+            yield at_end("L4", history, f"{place[0]} in {place[1]} {texts[0]}")
     last = max(end.at, history.happened[-1].at if history.happened else 0.0)
     for happened, changed in history.of(Changed):
         if happened.at > last - STAYS_S and happened.at > history.calm_at():
             yield broken("L4", happened, f"{changed.region} still moves at the end: {changed.key}")
+
+
+def _wanted(history: History, end: End, place: tuple[str, str]) -> tuple[Action | None, ...]:
+    """What was answered last, then newer orders that were sent and have no answer: they may have worked."""
+    sent = {one.key for _, one in history.of(Sent)}
+    orders = [
+        record
+        for record in (record for case in end.cases for record in case.actions)
+        if record.action.kind in (Kind.DEPLOY, Kind.RESTORE)
+        and (record.action.service, record.action.region) == place
+    ]
+    done = [record.action for record in orders if record.state is ActionState.SUCCEEDED]
+    last = max(done, key=lambda action: action.generation, default=None)
+    newer = [r.action for r in orders if r.open and r.key in sent]
+    return (last, *(a for a in newer if last is None or a.generation > last.generation))
+
+
+def _nobody_compared(history: History, place: tuple[str, str]) -> bool:
+    """Whether an order came late to a target without fences when every rollout there was over and at rest."""
+    service, region = place
+    if region in history.setting.fencing:
+        return False
+    moved = max((h.n for h, c in history.of(Changed) if (c.service, c.region) == place), default=-1)
+    last: dict[str, tuple[int, Rollout]] = {}
+    for happened, committed in history.of(Committed):
+        rollout = committed.change.rollout
+        if rollout.release.service == service and region in {one.region for one in rollout.touched}:
+            last[rollout.id] = (happened.n, rollout)
+    return bool(last) and all(
+        n < moved and one.finished and one.next_due_at is None for n, one in last.values()
+    )
 
 
 def _unlike(action: Action | None, runs: Mapping[str, int], good: str) -> str:
