@@ -50,7 +50,7 @@ from rollout.ports import (
 from rollout.reconciling.doubts import Doubts
 from rollout.reconciling.effects import Effects
 from rollout.reconciling.elsewhere import without_common_causes
-from rollout.reconciling.history import Histories, opening
+from rollout.reconciling.history import Histories, came_at, opening
 from rollout.reconciling.holding import Holding
 from rollout.reconciling.observation import Observation
 from rollout.reconciling.outside import channels_of, sources_of, targets_of
@@ -354,7 +354,9 @@ class Reconciler:
         """
         service = case.rollout.release.service
         touched = _touched(case.rollout, *others)
-        evidence = case.evidence.get(region.region) or await self._begin(case, region, touched)
+        evidence = case.evidence.get(region.region)
+        if evidence is None or evidence.started_at < came_at(case.plan, region):
+            evidence = await self._begin(case, region, touched)
         if evidence is None:
             return None
         evidence = hold_off(without_peers(evidence, touched), region.judge_from or NEVER)

@@ -40,7 +40,7 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """Whose evidence is to be opened: `region` was touched at `at` by `candidate`, over `baseline`.
+    """Whose evidence is to be opened: `candidate` came to `region` at `at`, over `baseline`.
 
     `peers` are the regions that it may be compared with, `good` the versions whose past counts as normal.
     """
@@ -61,7 +61,6 @@ def opening(
 ) -> Opening:
     """Whose evidence `region` needs. `places` are it and then its peers; `known` says what is good there."""
     release, names = case.rollout.release, {place.name for place in places}
-    assert region.touched_at is not None, "only a touched region is judged"
     good = {kept.release.version for each in known if each.region in names for kept in each.known_good}
     baseline = region.back_to.release.version if region.back_to else ""
     return Opening(
@@ -72,15 +71,28 @@ def opening(
         peers=tuple(places[1:]),
         candidate=release.version,
         baseline=baseline,
-        at=region.touched_at,
+        at=came_at(case.plan, region),
         good=frozenset((good | {baseline}) - {release.version, ""}),
     )
 
 
+def came_at(plan: Plan, region: RegionRollout) -> datetime:
+    """When the release came to a touched region: what is judged of it begins there."""
+    at = region.running_at if _brought_again(plan, region) else region.touched_at
+    assert at is not None, "only a touched region is judged"
+    return at
+
+
+def _brought_again(plan: Plan, region: RegionRollout) -> bool:
+    """Whether it has the slice that was held back too, though no watch gave it that (decide/drift.py)."""
+    whole = region.weight == 100 and not region.holdback_released
+    return whole and plan.holdback > 0 and not plan.observes
+
+
 def _as_deployed(plan: Plan, region: RegionRollout, version: str) -> Plan:
-    """The plan; where somebody else deployed the release everywhere at once, nothing is left beside it."""
+    """The plan; where somebody else put the release everywhere at once, nothing is left beside it."""
     alone = plan.observes and bool(region.running) and set(region.running) == {version}
-    return replace(plan, holdback=0.0) if alone else plan
+    return replace(plan, holdback=0.0) if alone or _brought_again(plan, region) else plan
 
 
 class Histories:

@@ -1,11 +1,14 @@
 """Releases that follow one another: who answers for a region, who watches it, and who may go back there."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from rollout.core.errors import Conflict
 from rollout.core.model import Intent, IntentKind, Kind, ObligationKind, ObligationState, Phase, RegionPhase
+from rollout.core.signals import BaselineKind, Sample
+from tests.scenarios.test_history import keep_history
 from tests.scenarios.test_owed import owed
 from tests.scenarios.world import DANA, NAMES, ONE, QUICK, World, with_policies
 
@@ -22,6 +25,17 @@ async def given_promoted(world: World, version: str, policy: str) -> str:
         await world.commands.promote(rollout_id, DANA, "in a hurry")
     await world.until(rollout_id, Phase.SUCCEEDED)
     return rollout_id
+
+
+def given_past(world: World, region: str, hours: int) -> None:
+    """The source of a region knows how 1.0.0 did there before: one error in two thousand requests."""
+    blocks = range(hours * 1800)
+    numbers = {"region": region, "version": "1.0.0", "signal": "errors", "exposure": 100.0, "duration_s": 2.0}
+    past = [
+        Sample(time=world.clock.now() - timedelta(seconds=2 * n), value=float(n % 20 == 0), **numbers)
+        for n in reversed(blocks)
+    ]
+    keep_history(world, region, *past).given.set()
 
 
 def given_by_hand(world: World, counts: dict[str, int]) -> None:
@@ -118,6 +132,29 @@ async def test_what_came_back_when_the_newer_release_went_is_watched_on_and_can_
     await world.commands.rollback(first, DANA, "this one is bad too")
     await world.until(first, Phase.ROLLED_BACK)
     assert [await world.running(name) for name in NAMES] == [{"1.0.0": 4}] * 3
+
+
+async def test_what_came_back_alone_is_compared_with_the_past_and_its_harm_is_told(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(LONG)
+    given_past(world, "R1", hours=3)
+    first = await world.given_succeeded()
+    second = await world.start("1.2.0")
+    await world.until(second, Phase.SUCCEEDED)
+    await world.commands.rollback(second, DANA, "users complain")
+    await world.until(second, Phase.ROLLED_BACK)
+    await world.run(60)
+    evidence = (await world.store.case(first)).evidence["R1"]
+    region = (await world.rollout(first)).region("R1")
+    assert (region.weight, evidence.started_at) == (100, region.running_at)
+    assert evidence.checks["errors"]["base"] == BaselineKind.HISTORY
+    assert not world.pages()
+    world.given_harm("R1", "1.1.0")
+    await world.run(120)
+    (page,) = world.pages()
+    assert page.startswith("mail 1.1.0: R1 failed requests 30.00 % (300 of 1,000) against 0.05 %")
+    assert page.endswith(f"The watch goes on; go back: rollout rollback {first}")
 
 
 async def test_a_watch_whose_time_is_over_ends_though_the_newer_release_is_watched_still(

@@ -299,11 +299,15 @@ def _brought_again(draft: Draft, region: RegionRollout, running: Mapping[str, in
 def _take_over(draft: Draft, region: RegionRollout, read: ActionRecord) -> None:
     """That is no drift: all of the region is this release now, and no slice is left to follow."""
     running, held = read.result.running, 100 - region.weight
-    draft.set_region(region.region, weight=100, running=running, running_at=read.ended_at, drift=None)
+    warm = draft.now + timedelta(seconds=draft.plan.judging.warmup)
+    draft.set_region(
+        region.region, weight=100, running=running, running_at=read.ended_at, judge_from=warm, drift=None
+    )
     text = (
         f"{region.region} runs {say.running(running)}: the way back of a newer release put it there, also in "
-        f"place of the {held} % of {stuck.target(region)} that were held back. Its watch has nothing beside "
-        "it to compare with now; look at it there, or release again."
+        f"place of the {held} % of {stuck.target(region)} that were held back. With "
+        "nothing beside it, its watch compares it with the past from here; where too little is known of "
+        "that, it has guards only: look at it there."
     )
     draft.remark(Remark.NOTE, _reason("drift.brought_again", region, text))
     draft.notify(f"{_release(draft)}: {text}")
