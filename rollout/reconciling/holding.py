@@ -43,6 +43,7 @@ class Holding:
         self._onlooker, self._told_time, self._over = onlooker, told_time, over
         self._claims: Mapping[str, int] = {}
         self._granted_at: float | None = None
+        self._began: datetime | None = None  # by the database's clock
         self._watch: asyncio.TimerHandle | None = None
         self.replicas = 0  # that live, as of the last answer
 
@@ -71,12 +72,13 @@ class Holding:
         """
         if not (at_once or self.is_due) and not await self._store.free():
             return False
-        asked_at, first = self._stopwatch(), self._granted_at is None
+        asked_at = self._stopwatch()
         try:
-            held = await self._store.hold(self._replica, first=first, busy=busy)
+            held = await self._store.hold(self._replica, began=self._began, busy=busy)
         except Fenced:  # another process is this replica now
             self._claims = {}
             raise
+        self._began = self._began or held.now
         answered_in = self._stopwatch() - asked_at
         gained = held.claims.items() - self._claims.items()
         self._told_time(held.now, bool(gained))  # may set a clock that the stopwatch goes by

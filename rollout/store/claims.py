@@ -50,13 +50,16 @@ _FENCED = (_C.c.service == bindparam("fenced_service"), _BY, _C.c.epoch == bindp
 STILL_HELD: ColumnElement[bool] = select(_C.c.service).where(*_FENCED).exists()
 
 
-def hold(conn: Connection, now: datetime, replica: Replica, *, first: bool, busy: Collection[str]) -> Held:
+def hold(
+    conn: Connection, now: datetime, replica: Replica, *, began: datetime | None, busy: Collection[str]
+) -> Held:
     """Renew the lease of a replica, take what is free up to its fair share, and give up what is beyond it.
 
-    `first`: of this process, so that what an earlier one with the same id held is held anew. `busy` services
-    are not given up. Raises Fenced when another process has taken the identity of this one.
+    `began`: when this process was first given a lease; None asks for that, and what an earlier one with the
+    same id held is held anew, as it is where a failover lost the start of this one. `busy` services are not
+    given up. Raises Fenced when another process has taken the identity of this one.
     """
-    _renew(conn, now, replica, first=first)
+    _renew(conn, now, replica, began)
     found = conn.execute(_COUNTED, {"now": now}).one()
     held = _held(conn, replica)
     room = ceil(found.services / found.living) - len(held)
@@ -144,21 +147,20 @@ def check(conn: Connection, fence: Fence | None) -> None:
         )
 
 
-def _renew(conn: Connection, now: datetime, replica: Replica, *, first: bool) -> None:
+def _renew(conn: Connection, now: datetime, replica: Replica, began: datetime | None) -> None:
     before = conn.execute(_KNOWN, {"me": replica.id}).one_or_none()
     if before is not None and before.incarnation != replica.incarnation:
-        if not first:
+        if began is not None and before.started_at >= began:
             raise Fenced(
                 f"Another process works as replica '{replica.id}' since {before.started_at.isoformat()} "
                 f"({before.about}). Give each replica its own data directory (ROLLOUT_DATA), and restart."
             )
         _own(conn, _held(conn, replica), replica.id)
-    started_at = now if before is None or first else before.started_at
     row = {
         "id": replica.id,
         "incarnation": replica.incarnation,
         "about": replica.about,
-        "started_at": started_at,
+        "started_at": began or now,
         "until": now + timedelta(seconds=replica.lease_s),
     }
     put(conn, _REPLICA, [row])

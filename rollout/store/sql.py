@@ -136,11 +136,11 @@ class SqlStore(Store):
 
     # ------------------------------------------------------------------ claims
 
-    async def hold(self, replica: Replica, *, first: bool, busy: Collection[str] = ()) -> Held:
+    async def hold(self, replica: Replica, *, began: datetime | None, busy: Collection[str] = ()) -> Held:
         """Renew a lease, take what is free up to a fair share. Raises Fenced for a doubled identity."""
 
         def work(conn: Connection) -> Held:
-            return claims.hold(conn, self.database.now(conn), replica, first=first, busy=busy)
+            return claims.hold(conn, self.database.now(conn), replica, began=began, busy=busy)
 
         return await self._unmarked(work)
 

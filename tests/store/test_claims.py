@@ -4,11 +4,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select, update
 
 from rollout.core.errors import Fenced, StaleWrite
 from rollout.ports import Change, Fence, Held, Keep, Observed, Replica
-from rollout.store import SqlStore
+from rollout.store import SqlStore, tables
 from tests.store.builders import T0, action, at, plan, rollout, service, transition
 
 ANN, BOB, CID = (Replica(id=name, incarnation=f"{name}-1") for name in ("ann", "bob", "cid"))
@@ -21,8 +21,12 @@ class _Time:
         self.seconds = 0.0
         store.database.now = self._now  # type: ignore[method-assign]
 
-    def _now(self, _conn: Connection, /) -> datetime:
+    @property
+    def now(self) -> datetime:
         return T0 + timedelta(seconds=self.seconds)
+
+    def _now(self, _conn: Connection, /) -> datetime:
+        return self.now
 
 
 @pytest.fixture
@@ -36,11 +40,11 @@ async def _declare(store: SqlStore, *names: str) -> None:
 
 
 async def _first(store: SqlStore, replica: Replica) -> Held:
-    return replace(await store.hold(replica, first=True), now=T0)
+    return replace(await store.hold(replica, began=None), now=T0)
 
 
 async def _again(store: SqlStore, replica: Replica, busy: tuple[str, ...] = ()) -> Held:
-    return replace(await store.hold(replica, first=False, busy=busy), now=T0)
+    return replace(await store.hold(replica, began=T0, busy=busy), now=T0)
 
 
 async def test_the_only_replica_takes_every_service_also_one_that_is_declared_later(
@@ -123,6 +127,21 @@ async def test_a_new_process_of_the_same_replica_waits_for_no_lease_and_fences_t
         await _again(store, ANN)
     await store.leave(ANN)  # of a process that is not the newest: changes nothing
     assert not await store.free()
+
+
+async def test_a_process_whose_own_start_was_lost_by_a_failover_goes_on(store: SqlStore, time: _Time) -> None:
+    await _declare(store, "a")
+    await _first(store, ANN)
+    with store.database.write.begin() as conn:
+        copied = conn.execute(select(tables.replicas)).mappings().all()
+    time.seconds, new = 20, replace(ANN, incarnation="ann-2")
+    await _first(store, new)
+    with store.database.write.begin() as conn:  # as in a standby that had not heard of it
+        conn.execute(update(tables.replicas).values(**copied[0]))
+        conn.execute(update(tables.claims).values(epoch=1))
+    assert (await store.hold(new, began=time.now)).claims == {"a": 2}
+    with pytest.raises(Fenced, match="Another process works as replica 'ann'"):
+        await _again(store, ANN)
 
 
 @pytest.mark.parametrize("what", ["commit", "save_action", "save_reading", "settle_doubt"])

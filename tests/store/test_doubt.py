@@ -21,13 +21,13 @@ async def test_another_event_under_the_number_that_was_noted_is_seen_too(store: 
 async def test_a_doubt_takes_every_claim_away_and_one_that_is_there_stays_as_it_is(store: SqlStore) -> None:
     await filled(store)
     await store.put_service(service())
-    held = await store.hold(Replica(id="ann", incarnation="ann-1"), first=True)
+    held = await store.hold(Replica(id="ann", incarnation="ann-1"), began=None)
     fence = Fence(service=SERVICE, owner="ann", epoch=held.claims[SERVICE])
     await store.distrust_if_old(at(5), 9)
     first = await store.doubted()
     with pytest.raises(Fenced, match="held by 'nobody'"):
         await store.settle_doubt(SERVICE, "R3", None, fence)
-    again = await store.hold(Replica(id="ann", incarnation="ann-1"), first=False)
+    again = await store.hold(Replica(id="ann", incarnation="ann-1"), began=held.now)
     assert again.claims[SERVICE] > fence.epoch + 100  # also beyond those that the database has lost
     assert await store.distrust_if_old(at(6), 99)
     assert await store.doubted() == first
