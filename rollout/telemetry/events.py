@@ -36,8 +36,9 @@ def of_decision(what: Decided) -> Iterator[Figure]:
     for row in what.change.transitions:
         if row.region is None:
             yield from _of_transition(before, after, row)
+    promoted = any(row.trigger == Trigger.PROMOTE for row in what.change.transitions)
     for region in before.regions:
-        yield from _of_bake(service, region, after.region(region.region), what.now)
+        yield from _of_bake(service, region, after.region(region.region), what.now, promoted=promoted)
     yield from _of_approvals(before, after)
     if after.outcome is not None and after.outcome is not before.outcome:
         yield Figure("rollout_rollouts_ended", (service, after.outcome))
@@ -62,14 +63,16 @@ def _of_transition(before: Rollout, after: Rollout, row: Transition) -> Iterator
             yield Figure("rollout_stage_seconds", (service,), _seconds(min(touched), row.at))
 
 
-def _of_bake(service: str, before: RegionRollout, after: RegionRollout, now: datetime) -> Iterator[Figure]:
+def _of_bake(
+    service: str, before: RegionRollout, after: RegionRollout, now: datetime, *, promoted: bool
+) -> Iterator[Figure]:
     """A bake ends with its step, or because its region goes elsewhere; one that was held goes on."""
     if before.phase is not RegionPhase.BAKING or before.bake_started_at is None:
         return
     passed = after.phase in (RegionPhase.BAKING, RegionPhase.PASSED, RegionPhase.DEPLOYING)
     if after.step > before.step or after.phase is not RegionPhase.BAKING:
         took = _seconds(before.bake_started_at, now)
-        skipped = after.skipped_by and not before.skipped_by
+        skipped = promoted and after.skipped_by
         ended = "cut_short" if not passed or skipped else "passed"
         yield Figure("rollout_bake_seconds", (service, before.region, ended), took)
 

@@ -16,6 +16,8 @@ from rollout.core.model import (
     Approval,
     ApprovalDecision,
     GateReport,
+    Intent,
+    IntentKind,
     Kind,
     Phase,
     RegionPhase,
@@ -153,9 +155,16 @@ def test_s4_a_person_may_end_a_bake_and_nobody_else() -> None:
     rows = (named, *(replace(t, number=t.number + 1) for t in skipped.transitions))
     after = replace(skipped.rollout, transitions=skipped.rollout.transitions + 1)
     by_dana = replace(skipped, transitions=rows, rollout=after, known_good=())
-    assert numbers(before, by_dana) == set()
+    promotion = Intent(
+        id="in_1", rollout_id="ro_1", kind=IntentKind.PROMOTE, actor="dana", reason="now", at=NOW
+    )
+    asked = facts(intents=(promotion,))
+    assert numbers(before, by_dana, asked) == set()
+    again = replace(before, regions=(replace(before.region("R3"), skipped_by="dana: now"), pending("R1")))
+    assert numbers(again, by_dana, asked) == set(), "a second bake, by the same words"
+    assert numbers(again, by_dana, facts(intents=(replace(promotion, region="R1"),))) == {"S4"}
     by_nobody = replace(by_dana, transitions=(replace(named, actor="controller"), *rows[1:]))
-    assert numbers(before, by_nobody) == {"S4"}
+    assert numbers(before, by_nobody, asked) == {"S4"}
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,20 @@ async def test_a_promoted_bake_ends_now_and_history_says_who_why_and_what_was_sk
     assert row.reason.text.startswith(said)
 
 
+async def test_a_second_bake_is_ended_by_the_same_person_for_the_same_reason(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(LONG)
+    rollout_id = await given_baked(world)
+    for weight in (75, 25):
+        await world.commands.promote(rollout_id, DANA, "in a hurry")
+        await world.run(10)
+        rollout = await world.rollout(rollout_id)
+        assert (rollout.phase, rollout.hold) == (Phase.PROGRESSING, None)
+        assert rollout.region("R3" if weight == 75 else "R1").weight == weight
+    assert not world.pages()
+
+
 async def test_a_region_alone_is_promoted_and_its_neighbour_bakes_on(make_world: MakeWorld) -> None:
     world = make_world(TWO)
     rollout_id = await given_baked(world)

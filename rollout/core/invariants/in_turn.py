@@ -92,7 +92,7 @@ def _steps_are_earned(looked: Looked) -> Iterator[Broken]:
             if before.phase is RegionPhase.DEPLOYING and place == before.step and not isinstance(step, Bake):
                 continue  # what was ordered was read back; a barrier there was passed before it drifted
             if isinstance(step, Bake):
-                if not looked.overridden(before, after):
+                if not looked.overridden(after):
                     yield from _bake_is_earned(looked, before, place, step)
             elif problem := _barrier(looked, before.stage, place, step):
                 text = f"{before.region} goes past {problem}"

@@ -7,7 +7,7 @@ from datetime import datetime
 from rollout.core.actions import ActionRecord
 from rollout.core.decision import Decision, Facts
 from rollout.core.machine import Trigger
-from rollout.core.model import CONTROLLER, Kind, Phase, RegionPhase, RegionRollout, Rollout
+from rollout.core.model import CONTROLLER, IntentKind, Kind, Phase, RegionPhase, RegionRollout, Rollout
 from rollout.core.plan import Plan, PlanStep
 
 BACK = (Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED)
@@ -85,12 +85,12 @@ class Looked:
                 phase = Phase(row.to_phase)
         return phase
 
-    def overridden(self, before: RegionRollout, after: RegionRollout) -> bool:
-        """Whether a person ended the bake of a region here, in a row of history with their name."""
-        by_person = any(
-            t.trigger == Trigger.PROMOTE and t.actor != CONTROLLER for t in self.decision.transitions
-        )
-        return bool(after.skipped_by) and after.skipped_by != before.skipped_by and by_person
+    def overridden(self, region: RegionRollout) -> bool:
+        """Whether a person asked to end the bake of a region, and a row of history says so in their name."""
+        rows = self.decision.transitions
+        named = {t.actor for t in rows if t.trigger == Trigger.PROMOTE and t.actor != CONTROLLER}
+        asked = (i for i in self.facts.intents if i.kind is IntentKind.PROMOTE and i.actor in named)
+        return bool(region.skipped_by) and any(i.region in (None, region.region) for i in asked)
 
     def passed_steps(self, before: RegionRollout, after: RegionRollout) -> Iterator[tuple[int, PlanStep]]:
         """The steps that a region is taken past here."""
