@@ -134,6 +134,21 @@ async def test_what_came_back_when_the_newer_release_went_is_watched_on_and_can_
     assert [await world.running(name) for name in NAMES] == [{"1.0.0": 4}] * 3
 
 
+async def test_what_went_back_rests_once_its_way_back_was_taken_back_in_turn(make_world: MakeWorld) -> None:
+    world = make_world(LONG)
+    first = await world.given_succeeded()
+    second = await world.start("1.2.0")
+    await world.until_region(second, "R3", RegionPhase.BAKING)
+    await world.commands.rollback(second, DANA, "users complain")
+    await world.until(second, Phase.ROLLED_BACK)
+    await world.commands.rollback(first, DANA, "this one is bad too")
+    await world.until(first, Phase.ROLLED_BACK)
+    await world.run(60)
+    gone = await world.rollout(second)
+    assert (gone.next_due_at, gone.region("R3").drift) == (None, None)
+    assert not world.pages()
+
+
 async def test_what_came_back_alone_is_compared_with_the_past_and_its_harm_is_told(
     make_world: MakeWorld,
 ) -> None:

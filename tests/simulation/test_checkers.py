@@ -158,6 +158,7 @@ NOTHING = (
 )
 DEPLOY, RESTORE = order(), order("ro_01/3/1", Kind.RESTORE, 2, version=OLD)
 PARTLY = order(from_version=OLD)
+DROPPED = replace(PARTLY, state=ActionState.DROPPED)
 VERIFY = order("ro_01/4/0", Kind.VERIFY, 2)
 APPROVAL = Approval(
     id="ap_1", stage=0, step=2, minimum=1, groups=(), self_approval=False, asked_at=T0, deadline=T0
@@ -437,6 +438,11 @@ CASES: Mapping[str, Pair] = {  # name → checker, a history that breaks the pro
         ends.l4_targets_are_as_wanted_and_stay,
         history(end=ended(touched(phase=Phase.HELD), {NEW: 1, OLD: 3}, PARTLY)),
         history(sent(PARTLY), end=ended(touched(phase=Phase.HELD), {NEW: 1, OLD: 3}, PARTLY)),
+    ),
+    "L4 an order that was dropped was never sent": (
+        ends.l4_targets_are_as_wanted_and_stay,
+        history(end=ended(touched(phase=Phase.HELD), {NEW: 1, OLD: 3}, DROPPED)),
+        history(sent(PARTLY), end=ended(touched(phase=Phase.HELD), {NEW: 1, OLD: 3}, DROPPED)),
     ),
     "L4 it comes late while somebody compares": (
         ends.l4_targets_are_as_wanted_and_stay,

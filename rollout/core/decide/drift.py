@@ -164,7 +164,7 @@ def _watched(draft: Draft, region: RegionRollout) -> bool:
 
 
 def _recovering(draft: Draft, region: RegionRollout) -> bool:
-    if draft.phase is not Phase.ROLLED_BACK or _taken_over(draft, region):
+    if draft.phase is not Phase.ROLLED_BACK or _taken_over(draft, region) or not _is_good(draft, region):
         return False
     told = region.drift is not None and region.drift.told  # until it is mended, or taken over
     return told or _owed(draft, region, ObligationKind.RECOVERY) or _may_still_arrive(draft, region)
@@ -173,13 +173,16 @@ def _recovering(draft: Draft, region: RegionRollout) -> bool:
 def _may_still_arrive(draft: Draft, region: RegionRollout) -> bool:
     """Whether an order that its target once accepted is still reckoned with.
 
-    That is as long as a watch lasts and no less than a deploy may take, while it is known good there still.
+    That is as long as a watch lasts and no less than a deploy may take.
     """
     lasts = max(draft.plan.watch_s, draft.plan.deadlines.deploy)
+    return region.restored_at is not None and (draft.now - region.restored_at).total_seconds() < lasts
+
+
+def _is_good(draft: Draft, region: RegionRollout) -> bool:
+    """Whether what it went back to is known good there still; else whoever took that back answers for it."""
     known = {good.release.version for good in draft.facts.known_good.get(region.region, ())}
-    if region.back_to is None or region.restored_at is None or region.back_to.release.version not in known:
-        return False
-    return (draft.now - region.restored_at).total_seconds() < lasts
+    return region.back_to is not None and region.back_to.release.version in known
 
 
 def _owed(draft: Draft, region: RegionRollout, kind: ObligationKind) -> bool:

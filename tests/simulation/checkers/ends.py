@@ -115,7 +115,7 @@ def l4_targets_are_as_wanted_and_stay(history: History) -> Iterator[Violation]:
 
 
 def _wanted(history: History, end: End, place: tuple[str, str]) -> tuple[Action | None, ...]:
-    """What was answered last, then newer orders that were sent and have no answer: they may have worked."""
+    """What was done last, then newer orders that were sent and of which that is not known."""
     sent = {one.key for _, one in history.of(Sent)}
     orders = [
         record
@@ -125,7 +125,8 @@ def _wanted(history: History, end: End, place: tuple[str, str]) -> tuple[Action 
     ]
     done = [record.action for record in orders if record.state is ActionState.SUCCEEDED]
     last = max(done, key=lambda action: action.generation, default=None)
-    newer = [r.action for r in orders if r.open and r.key in sent]
+    settled = (ActionState.SUCCEEDED, ActionState.FAILED)
+    newer = [r.action for r in orders if r.state not in settled and r.key in sent]
     return (last, *(a for a in newer if last is None or a.generation > last.generation))
 
 
