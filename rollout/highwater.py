@@ -1,30 +1,45 @@
 """How far history came on this machine, kept beside the database: one that went back is seen by it.
 
-The event itself is kept and not only its number, which a database that went back may give again. The file
-lags behind by a tick at most, so it never claims more than was recorded. What is done with a database that
-went back is rollout/store/doubt.py's work.
+The event itself is kept and not only its number, which a database that went back may give again, and so is
+the sum of all epochs of claims: where a copy comes a second time, its newest event is the one that was noted.
+The file lags behind by a tick at most, so it never claims more than was recorded. What is done with a
+database that went back is rollout/store/doubt.py's work.
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
 log = structlog.get_logger(__name__)
 
+_NOTE = re.compile(r"(\d{1,18})(?: (\S*))?(?: (\d{1,18}))?")  # older ones end with the number, or the event
+
+
+class Mark(NamedTuple):
+    """How far a database came: its newest event, and the sum of the epochs of its claims, which only rises.
+
+    `number` is 0 while there is no event; `event` tells it from any other of the same number.
+    """
+
+    number: int = 0
+    event: str = ""
+    epochs: int = 0
+
 
 class History(Protocol):
     """What is asked of the database."""
 
-    async def newest_event(self) -> tuple[int, str]:
-        """Its number, and what tells it from any other; 0 while there is none."""
+    async def newest_event(self) -> Mark:
+        """How far it came."""
 
-    async def distrust_if_old(self, now: datetime, known: int, event: str) -> str:
-        """Put every region in doubt when the database lacks that event; why, in a sentence, or empty."""
+    async def distrust_if_old(self, now: datetime, number: int, event: str, epochs: int) -> str:
+        """Put every region in doubt when the database lacks any of that; why, in a sentence, or empty."""
 
 
 class HighWater:
@@ -33,6 +48,7 @@ class HighWater:
     def __init__(self, path: Path, history: History, now: Callable[[], datetime]) -> None:
         self._path, self._history, self._now = path, history, now
         self._noted = self._filed = self._read()
+        self._failing = False
 
     async def look(self) -> None:
         """Note how far history came, or doubt a database that lacks what was noted. Before any order.
@@ -51,26 +67,57 @@ class HighWater:
             newest = await self._history.newest_event()
         self._note(newest)
 
-    def _read(self) -> tuple[int, str]:
-        """What was noted last; nothing when the file is not there, or not ours."""
+    def _read(self) -> Mark:
+        """What was noted last; nothing when the file is not there, or no note, which is said."""
         try:
-            number, _, event = self._path.read_text(encoding="ascii").strip().partition(" ")
-            return int(number), event
-        except (OSError, ValueError):
-            return 0, ""
+            text = self._path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return Mark()
+        except (OSError, ValueError) as error:
+            return self._unread(str(error))
+        found = _NOTE.fullmatch(text)
+        if found is None:
+            return self._unread(f"'{text[:80]}' is not a number, an event and a number")
+        return Mark(int(found[1]), found[2] or "", int(found[3] or 0))
 
-    def _note(self, newest: tuple[int, str]) -> None:
+    def _unread(self, why: str) -> Mark:
+        log.error(
+            "newest event cannot be read: nothing is known of how far history came, so a database that went "
+            "back is trusted; if it was replaced or failed over since the last stop, compare `rollout list` "
+            "with what the regions run before you go on. The file is written anew",
+            file=str(self._path),
+            error=why,
+        )
+        return Mark()
+
+    def _note(self, newest: Mark) -> None:
         """Keep it. A disk that takes no more is no reason to stop: the database says so itself."""
         self._noted = newest
         if newest == self._filed:
             return
-        number, event = newest
         try:
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="ascii", dir=self._path.parent, prefix=f".{self._path.name}.", delete=False
-            ) as file:
-                file.write(f"{number} {event}\n")
-            os.replace(file.name, self._path)
-            self._filed = newest
+            _replace(self._path, f"{newest.number} {newest.event} {newest.epochs}\n")
+            self._filed, self._failing = newest, False
         except OSError as error:
-            log.warning("newest event not noted", file=str(self._path), error=str(error))
+            if not self._failing:
+                log.warning(
+                    "newest event not noted, and tried again at every look: after a restart, a database that "
+                    "went back meanwhile is trusted; make room, or mend the directory",
+                    file=str(self._path),
+                    error=str(error),
+                )
+            self._failing = True
+
+
+def _replace(path: Path, text: str) -> None:
+    """Durable, and in one step: a power cut leaves the old note or the new one. Raises OSError."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise

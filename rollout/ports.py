@@ -243,11 +243,15 @@ class Fence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What a replica holds: epochs by service; how many replicas live; the time that all of them go by."""
+    """What a replica holds: epochs by service; how many replicas live; the time that all of them go by.
+
+    `instead_of`: the incarnation whose place this process took; empty when there was none.
+    """
 
     claims: Mapping[str, int]
     replicas: int
     now: datetime
+    instead_of: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,8 +337,9 @@ class Store(Protocol):
 
     # claims: whose leases end by the database's own clock. A write with a fence that is not the newest raises
     # Fenced and changes nothing; `owner` narrows to what a replica holds.
-    async def hold(self, replica: Replica, *, began: datetime | None, busy: Collection[str] = ()) -> Held: ...
-    # ^ renews; raises Fenced when another process has the same identity. `busy` services are kept
+    async def hold(self, replica: Replica, *, instead_of: str | None, busy: Collection[str] = ()) -> Held: ...
+    # ^ renews; `instead_of` is what the first answer said, None asks for that. `busy` services are kept.
+    # Raises Fenced when another process has the same identity
     async def leave(self, replica: Replica) -> None: ...
     async def free(self) -> bool: ...  # whether some service has no living owner
     async def replicas(self) -> tuple[SeenReplica, ...]: ...  # by id; of a day ago too
@@ -440,8 +445,14 @@ class Store(Protocol):
     async def was_rolled_back(self, service: str, version: str) -> str | None: ...  # by which rollout
     async def doubted(self) -> tuple[ServiceRegion, ...]: ...  # since the database was put back
     async def settle_doubt(
-        self, service: str, region: str, found: Doubt | None, fence: Fence | None = None
-    ) -> None: ...  # None ends it
+        self,
+        service: str,
+        region: str,
+        found: Doubt | None,
+        fence: Fence | None = None,
+        *,
+        of: Doubt | None = None,
+    ) -> None: ...  # None ends it; with `of`, only while that is the doubt
     async def every_region(self) -> tuple[ServiceRegion, ...]: ...  # of all services
     async def known_good_stamp(self) -> tuple[int, int, int]: ...  # differs when a known good or a fence does
     async def know_again(self, pair: ServiceRegion) -> bool: ...  # unless it is known; whether it was not

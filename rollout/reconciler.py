@@ -206,6 +206,7 @@ class Reconciler:
         """Renew the lease when it is time; what another replica may hold now is left alone."""
         try:
             if await self._holding.renew(self._effects.busy, at_once=at_once):
+                self._doubts.forget()
                 await self._doubts.read()
         finally:
             self._stop_lost()
@@ -355,7 +356,7 @@ class Reconciler:
         service = case.rollout.release.service
         touched = _touched(case.rollout, *others)
         evidence = case.evidence.get(region.region)
-        if evidence is None or evidence.started_at < came_at(case.plan, region):
+        if evidence is None or evidence.started_at < came_at(case, region):
             evidence = await self._begin(case, region, touched)
         if evidence is None:
             return None
@@ -460,7 +461,8 @@ def _judged(case: Case, others: Sequence[Rollout]) -> list[RegionRollout]:
     rollout = case.rollout
     if rollout.phase is Phase.SUCCEEDED:
         owed = (ObligationState.OPEN, ObligationState.OVERDUE)
-        watched = {o.region for o in case.obligations if o.kind is ObligationKind.WATCH and o.state in owed}
+        watches = (o for o in case.obligations if o.kind is ObligationKind.WATCH and o.state in owed)
+        watched = {o.region for o in watches if "rests_since" not in o.progress}  # first it wakes
         return [r for r in rollout.regions if r.region in watched and not follower(rollout, r, others)]
     if rollout.finished:
         return []

@@ -6,7 +6,7 @@ Pure; what decides and what is shown both ask here. What must not live here: wha
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from rollout.core.model import KnownGood, RegionRollout, Rollout
+from rollout.core.model import KnownGood, RegionPhase, RegionRollout, Rollout
 
 Known = Mapping[str, Sequence[KnownGood]]  # of each region, the newest first
 
@@ -20,9 +20,15 @@ def follower(rollout: Rollout, region: RegionRollout, later: Iterable[Rollout]) 
     having = [
         other
         for other in later
-        if (other.created_at, other.id) > ours and any(r.region == region.region for r in other.touched)
+        if (other.created_at, other.id) > ours and any(_in(region, there) for there in other.touched)
     ]
     return max(having, key=lambda other: (other.created_at, other.id), default=None)
+
+
+def _in(region: RegionRollout, there: RegionRollout) -> bool:
+    """Whether a rollout is in a region; one that only observes is not, until its release was seen there."""
+    awaited = there.phase is RegionPhase.DEPLOYING and there.weight == 0
+    return there.region == region.region and not awaited
 
 
 def word(rollout: Rollout, region: RegionRollout, known: Known) -> str | None:

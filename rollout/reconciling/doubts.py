@@ -42,7 +42,8 @@ class Doubts:
     ) -> None:
         self._store, self._clock, self._deployer, self._tell = store, clock, deployer, tell
         self._holding = holding
-        self._pairs: Mapping[Pair, ServiceRegion] | None = None
+        self._pairs: Mapping[Pair, ServiceRegion] | None = None  # None: nobody knows
+        self._reads = 0
         self._looked_at: datetime | None = None
         self._told: set[str] = set()
         self._looking: asyncio.Task[None] | None = None
@@ -59,9 +60,11 @@ class Doubts:
             self._looking = asyncio.create_task(self._round())
 
     def forbid(self, record: ActionRecord) -> bool:
-        """Whether an action would change a region that is in doubt."""
+        """Whether an action would change a region that is in doubt, or may be."""
         action = record.action
-        return action.kind in CHANGES and (action.service, action.region) in (self._pairs or {})
+        if action.kind not in CHANGES:
+            return False
+        return self._pairs is None or (action.service, action.region) in self._pairs
 
     @property
     def under_way(self) -> tuple[asyncio.Task[None], ...]:
@@ -69,8 +72,17 @@ class Doubts:
         return (self._looking,) if self._looking and not self._looking.done() else ()
 
     async def read(self) -> None:
-        """Which regions are in doubt; needed anew, before anything is ordered, when there are new claims."""
-        self._pairs = {(pair.service, pair.region): pair for pair in await self._store.doubted()}
+        """Which regions are in doubt; what a newer read has overtaken is not taken."""
+        self._reads += 1
+        this = self._reads
+        found = await self._store.doubted()
+        if this == self._reads:
+            self._pairs = {(pair.service, pair.region): pair for pair in found}
+
+    def forget(self) -> None:
+        """What was read is of before the claims were gained: nothing is ordered until it is read anew."""
+        self._pairs = None
+        self._reads += 1
 
     async def _round(self) -> None:
         """Read every region at the same time, so that a silent one delays no other."""
@@ -93,13 +105,14 @@ class Doubts:
             log.warning("regions in doubt not read", error=str(error))
 
     async def _look_at(self, pair: ServiceRegion, doubt: Doubt) -> Doubt | None:
-        found, fence = await self._ask(pair, doubt), self._holding.fence(pair.service)
+        fence = self._holding.fence(pair.service)  # of before the reading, as what it finds is
+        found = await self._ask(pair, doubt)
         if not found.found:
-            await self._store.settle_doubt(pair.service, pair.region, None, fence)
+            await self._store.settle_doubt(pair.service, pair.region, None, fence, of=doubt)
             log.info("region is in no doubt any more", service=pair.service, region=pair.region)
             return None
         if found != doubt:
-            await self._store.settle_doubt(pair.service, pair.region, found, fence)
+            await self._store.settle_doubt(pair.service, pair.region, found, fence, of=doubt)
         return found
 
     async def _ask(self, pair: ServiceRegion, doubt: Doubt) -> Doubt:
@@ -109,12 +122,17 @@ class Doubts:
         )
         key = f"doubt/{pair.service}/{pair.region}/{self._clock.now().isoformat()}"
         try:
-            async with asyncio.timeout(LOOK_TIMEOUT_S):
-                return _compared(doubt, await self._deployer(pair.region).apply(key, action))
+            deployer = self._deployer(pair.region)
         except KeyError:
             return replace(doubt, found="it is no longer in regions.yaml")
+        try:
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                return _compared(doubt, await deployer.apply(key, action))
         except (TimeoutError, RolloutError) as error:
             return replace(doubt, found=f"it does not answer: {error or 'nothing in time'}")
+        except Exception as error:  # of a plugin: people hear of it as of any other
+            log.exception("region in doubt not read back", service=pair.service, region=pair.region)
+            return replace(doubt, found=f"it could not be read back: {type(error).__name__}: {error}")
 
     async def _page(self, pairs: Sequence[ServiceRegion]) -> None:
         """One notice for each service that was put in doubt at one time, with all its regions."""

@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 DAYS = 15  # of history: two weeks with both weekends, and a day that may be missing
 TIMEOUT_S = 120.0  # of one region's history
+JUST_AFTER = timedelta(microseconds=1)  # so that it begins anew also where it went on at the same moment
 TRIES = 3  # of a source that gives none, then of what is stored here; after that it begins without any
 
 
@@ -71,28 +72,30 @@ def opening(
         peers=tuple(places[1:]),
         candidate=release.version,
         baseline=baseline,
-        at=came_at(case.plan, region),
+        at=came_at(case, region),
         good=frozenset((good | {baseline}) - {release.version, ""}),
     )
 
 
-def came_at(plan: Plan, region: RegionRollout) -> datetime:
-    """When the release came to a touched region: what is judged of it begins there."""
-    at = region.running_at if _brought_again(plan, region) else region.touched_at
+def came_at(case: Case, region: RegionRollout) -> datetime:
+    """When the release came to a touched region, or came back: what is judged of it begins there."""
+    at = region.touched_at
+    if _alone(case.plan, region) and region.running_at is not None:
+        at = region.running_at + JUST_AFTER
     assert at is not None, "only a touched region is judged"
-    return at
+    rested = (o.progress.get("rested_until") for o in case.obligations if o.region == region.region)
+    return max([at, *(datetime.fromisoformat(until) for until in rested if until)])
 
 
-def _brought_again(plan: Plan, region: RegionRollout) -> bool:
-    """Whether it has the slice that was held back too, though no watch gave it that (decide/drift.py)."""
-    whole = region.weight == 100 and not region.holdback_released
-    return whole and plan.holdback > 0 and not plan.observes
+def _alone(plan: Plan, region: RegionRollout) -> bool:
+    """Whether it has the slice too that was to be held back beside it (decide/drift.py and owed.py)."""
+    return region.weight == 100 and plan.holdback > 0 and not plan.observes
 
 
 def _as_deployed(plan: Plan, region: RegionRollout, version: str) -> Plan:
     """The plan; where somebody else put the release everywhere at once, nothing is left beside it."""
     alone = plan.observes and bool(region.running) and set(region.running) == {version}
-    return replace(plan, holdback=0.0) if alone or _brought_again(plan, region) else plan
+    return replace(plan, holdback=0.0) if alone or _alone(plan, region) else plan
 
 
 class Histories:

@@ -43,7 +43,7 @@ class Holding:
         self._onlooker, self._told_time, self._over = onlooker, told_time, over
         self._claims: Mapping[str, int] = {}
         self._granted_at: float | None = None
-        self._began: datetime | None = None  # by the database's clock
+        self._instead_of: str | None = None  # the process whose place was taken; None: not yet
         self._watch: asyncio.TimerHandle | None = None
         self.replicas = 0  # that live, as of the last answer
 
@@ -72,13 +72,15 @@ class Holding:
         """
         if not (at_once or self.is_due) and not await self._store.free():
             return False
+        if self._claims and self._left() <= 0:  # others may have held them: the answer does not tell
+            self._over()
         asked_at = self._stopwatch()
         try:
-            held = await self._store.hold(self._replica, began=self._began, busy=busy)
+            held = await self._store.hold(self._replica, instead_of=self._instead_of, busy=busy)
         except Fenced:  # another process is this replica now
             self._claims = {}
             raise
-        self._began = self._began or held.now
+        self._instead_of = held.instead_of
         answered_in = self._stopwatch() - asked_at
         gained = held.claims.items() - self._claims.items()
         self._told_time(held.now, bool(gained))  # may set a clock that the stopwatch goes by

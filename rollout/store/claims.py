@@ -6,7 +6,8 @@ epoch changes nothing. A database that went back may give an epoch again, so the
 guard the database; at targets it is the generation that guards (S3).
 """
 
-from collections.abc import Collection
+import secrets
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from math import ceil
@@ -21,6 +22,8 @@ from rollout.store.writing import add_missing, put
 
 NOBODY = ""
 BEYOND = 1000  # epochs: more than were given since the copy was made that a database went back to
+CHANCE = 1_000_000  # epochs: where the same copy comes twice, nobody is given the same one twice
+CHUNK = 1000  # services in one statement; PostgreSQL takes 65,535 parameters
 FORGOTTEN = timedelta(days=1)  # after its lease, when a replica is not listed any more
 _C, _REPLICA = tables.claims, tables.replicas
 _NOW = bindparam("now", type_=_REPLICA.c.until.type)
@@ -51,15 +54,16 @@ STILL_HELD: ColumnElement[bool] = select(_C.c.service).where(*_FENCED).exists()
 
 
 def hold(
-    conn: Connection, now: datetime, replica: Replica, *, began: datetime | None, busy: Collection[str]
+    conn: Connection, now: datetime, replica: Replica, *, instead_of: str | None, busy: Collection[str]
 ) -> Held:
     """Renew the lease of a replica, take what is free up to its fair share, and give up what is beyond it.
 
-    `began`: when this process was first given a lease; None asks for that, and what an earlier one with the
-    same id held is held anew, as it is where a failover lost the start of this one. `busy` services are not
-    given up. Raises Fenced when another process has taken the identity of this one.
+    `instead_of`: the incarnation whose place this process took; None asks for that, and what an earlier one
+    with the same id held is held anew, as it is where a failover lost the start of this one. No clock says
+    who was first: one of another server may be behind. `busy` services are not given up. Raises Fenced when
+    another process has taken the identity of this one.
     """
-    _renew(conn, now, replica, began)
+    instead_of = _renew(conn, now, replica, instead_of)
     found = conn.execute(_COUNTED, {"now": now}).one()
     held = _held(conn, replica)
     room = ceil(found.services / found.living) - len(held)
@@ -70,7 +74,7 @@ def hold(
     _own(conn, taken, replica.id)
     if given or taken:
         held = _held(conn, replica)
-    return Held(claims=held, replicas=found.living, now=now)
+    return Held(claims=held, replicas=found.living, now=now, instead_of=instead_of)
 
 
 def _held(conn: Connection, replica: Replica) -> dict[str, int]:
@@ -118,7 +122,8 @@ def declare(conn: Connection, service: str) -> None:
 
 def take_away(conn: Connection) -> None:
     """Every service is nobody's, and whoever held one is fenced off, also where a lost epoch was given."""
-    conn.execute(update(_C).values(owner=NOBODY, epoch=_C.c.epoch + BEYOND))
+    jump = BEYOND + secrets.randbelow(CHANCE)
+    conn.execute(update(_C).values(owner=NOBODY, epoch=_C.c.epoch + jump))
 
 
 def guarded(statement: Update, fence: Fence | None) -> tuple[Update, dict[str, Any]]:
@@ -147,28 +152,31 @@ def check(conn: Connection, fence: Fence | None) -> None:
         )
 
 
-def _renew(conn: Connection, now: datetime, replica: Replica, began: datetime | None) -> None:
+def _renew(conn: Connection, now: datetime, replica: Replica, instead_of: str | None) -> str:
     before = conn.execute(_KNOWN, {"me": replica.id}).one_or_none()
+    started_at = now if before is None else before.started_at
     if before is not None and before.incarnation != replica.incarnation:
-        if began is not None and before.started_at >= began:
+        if instead_of is not None and before.incarnation != instead_of:
             raise Fenced(
                 f"Another process works as replica '{replica.id}' since {before.started_at.isoformat()} "
                 f"({before.about}). Give each replica its own data directory (ROLLOUT_DATA), and restart."
             )
-        _own(conn, _held(conn, replica), replica.id)
+        instead_of, started_at = before.incarnation, now
+        _own(conn, tuple(_held(conn, replica)), replica.id)
     row = {
         "id": replica.id,
         "incarnation": replica.incarnation,
         "about": replica.about,
-        "started_at": began or now,
+        "started_at": started_at,
         "until": now + timedelta(seconds=replica.lease_s),
     }
     put(conn, _REPLICA, [row])
+    return instead_of or ""
 
 
-def _own(conn: Connection, services: Collection[str], owner: str) -> None:
+def _own(conn: Connection, services: Sequence[str], owner: str) -> None:
     """Change the owner; a new one begins a new epoch."""
-    if services:
-        more = 0 if owner == NOBODY else 1
-        chosen = update(_C).where(_C.c.service.in_(services))
+    more = 0 if owner == NOBODY else 1
+    for first in range(0, len(services), CHUNK):
+        chosen = update(_C).where(_C.c.service.in_(services[first : first + CHUNK]))
         conn.execute(chosen.values(owner=owner, epoch=_C.c.epoch + more))

@@ -30,6 +30,7 @@ from rollout.core.model import (
 )
 from rollout.core.plan import Plan
 from rollout.core.signals import Sample, Signal
+from rollout.highwater import Mark
 from rollout.once import Answer, Claim, Kept, current_claim
 from rollout.ports import (
     Backlog,
@@ -136,11 +137,11 @@ class SqlStore(Store):
 
     # ------------------------------------------------------------------ claims
 
-    async def hold(self, replica: Replica, *, began: datetime | None, busy: Collection[str] = ()) -> Held:
+    async def hold(self, replica: Replica, *, instead_of: str | None, busy: Collection[str] = ()) -> Held:
         """Renew a lease, take what is free up to a fair share. Raises Fenced for a doubled identity."""
 
         def work(conn: Connection) -> Held:
-            return claims.hold(conn, self.database.now(conn), replica, began=began, busy=busy)
+            return claims.hold(conn, self.database.now(conn), replica, instead_of=instead_of, busy=busy)
 
         return await self._unmarked(work)
 
@@ -371,10 +372,16 @@ class SqlStore(Store):
         return await self._read(doubt.doubted)
 
     async def settle_doubt(
-        self, service: str, region: str, found: Doubt | None, fence: Fence | None = None
+        self,
+        service: str,
+        region: str,
+        found: Doubt | None,
+        fence: Fence | None = None,
+        *,
+        of: Doubt | None = None,
     ) -> None:
-        """Keep what a reading found; None ends the doubt."""
-        await self._write(doubt.settle, service, region, found, fence)
+        """Keep what a reading found; None ends the doubt. With `of`, only while that is the doubt."""
+        await self._write(doubt.settle, service, region, found, fence, of=of)
 
     async def every_region(self) -> tuple[ServiceRegion, ...]:
         """What is known of every service in every region."""
@@ -394,15 +401,16 @@ class SqlStore(Store):
         self.wrote()
         return taken
 
-    async def newest_event(self) -> tuple[int, str]:
-        """The number of the newest event, and what tells it from any other; 0 while there is none."""
+    async def newest_event(self) -> Mark:
+        """How far history came."""
         return await self._read(doubt.newest_event)
 
-    async def distrust_if_old(self, now: datetime, known: int, event: str = "") -> str:
-        """Put every region in doubt when this database lacks event `known`; why, in a sentence."""
-        if not await self._read(doubt.why_old, known, event):
+    async def distrust_if_old(self, now: datetime, number: int, event: str = "", epochs: int = 0) -> str:
+        """Put every region in doubt when this database lacks what a mark says; why, in a sentence."""
+        known = Mark(number, event, epochs)
+        if not await self._read(doubt.why_old, known):
             return ""
-        return await self._write(doubt.distrust_if_old, now, known, event)
+        return await self._write(doubt.distrust_if_old, now, known)
 
     # ------------------------------------------------------------------ access
 

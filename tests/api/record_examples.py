@@ -63,7 +63,7 @@ async def _stage(world: World) -> None:
     await world.put("ro_ONE", phase=Phase.PROGRESSING, regions=touched())
     await world.put_running({"R3": {"1.9.0": 2}}, THEIRS)
     replica = Replica(id="rep_01KJQ6QPSGHY3PNX", incarnation="1", about="process 7 on a")
-    await world.store.hold(replica, began=None)
+    await world.store.hold(replica, instead_of=None)
     bakes, *later = touched()
     await world.put("ro_BAKES", phase=Phase.PROGRESSING, stage=0, regions=(replace(bakes, step=1), *later))
     await world.put("ro_HELD", phase=Phase.HELD)

@@ -27,7 +27,7 @@ LISTS = [
 async def _fill(world: World) -> None:
     """At least two entries of everything."""
     for name in ("ann", "bob"):
-        await world.store.hold(Replica(id=name, incarnation=name), began=None)
+        await world.store.hold(Replica(id=name, incarnation=name), instead_of=None)
     await world.put("ro_ONE", phase=Phase.PROGRESSING, regions=touched())
     for number in range(2):
         await world.put_awaiting(f"ro_WAITS{number}")

@@ -84,7 +84,7 @@ async def test_what_runs_is_shown_and_can_be_adopted(world: World, admin: httpx.
 async def test_replicas_are_listed_with_what_they_hold_and_a_narrowed_token_sees_its_own(
     world: World,
 ) -> None:
-    await world.store.hold(Replica(id="ann", incarnation="1", about="process 7 on a"), began=None)
+    await world.store.hold(Replica(id="ann", incarnation="1", about="process 7 on a"), instead_of=None)
     async with await world.client("admin") as client:
         (found,) = (await client.get("/v1/replicas")).json()["items"]
     assert (found["id"], found["about"], found["alive"]) == ("ann", "process 7 on a", True)

@@ -18,7 +18,7 @@ from rollout.highwater import HighWater
 from rollout.ports import Case, Deployer, Keep, Replica
 from rollout.reconciler import Reconciler
 from rollout.reconciling import observation
-from rollout.store import SqlStore
+from rollout.store import SqlStore, claims
 from rollout.testing import FakeDeployer
 from tests.crash.grounds import Ground
 from tests.crash.outside import KeptDeployer, KeptNotifier, Outside
@@ -153,4 +153,5 @@ class Loop:
 def leave_nothing_to_chance() -> None:
     """The same ids in every life, and no real time in it."""
     rollout.ids.secrets = SimpleNamespace(choice=random.Random(5).choice)  # type: ignore[assignment]
+    claims.secrets = SimpleNamespace(randbelow=random.Random(5).randrange)  # type: ignore[assignment]
     observation.OBSERVE_WAIT_S = observation.COLLECT_TIMEOUT_S = 600.0

@@ -290,10 +290,10 @@ async def test_whoever_holds_the_service_is_fenced_off(world: World) -> None:
     await world.given_baking("1.1.0")
     emergency = await ordered(world, "1.0.0")
     mine = Replica(id="only", incarnation="in_2")
-    held = await world.store.hold(mine, began=None, busy=())
+    held = await world.store.hold(mine, instead_of=None, busy=())
     await world.store.take_in(emergency, world.clock.now())
     fence = Fence(service="mail", owner="only", epoch=held.claims["mail"])
     with pytest.raises(Fenced):
         await world.store.settle_doubt("mail", "R3", None, fence)
-    again = await world.store.hold(mine, began=held.now, busy=())
+    again = await world.store.hold(mine, instead_of=held.instead_of, busy=())
     assert again.claims["mail"] > held.claims["mail"]

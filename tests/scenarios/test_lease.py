@@ -26,7 +26,7 @@ class _Answers:
     def __init__(self, clock: ManualClock, late_s: float = 0.0) -> None:
         self._clock, self._late_s = clock, late_s
 
-    async def hold(self, replica: Replica, *, began: datetime | None, busy: Collection[str]) -> Held:
+    async def hold(self, replica: Replica, *, instead_of: str | None, busy: Collection[str]) -> Held:
         self._clock.advance(self._late_s)
         return Held(claims={"mail": 1}, replicas=1, now=self._clock.now())
 

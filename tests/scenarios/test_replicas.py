@@ -1,5 +1,6 @@
 """Two replicas on one database: who is away too long loses its claims; nothing is done twice or forgotten."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,41 @@ async def test_one_that_was_frozen_in_a_decision_writes_nothing_of_it(
     world.clock.advance(1)
     await _look(world.reconciler)  # holds nothing any more, and says nothing
     assert [(await world.rollout(rollout_id)).version] == taken
+
+
+async def test_an_attempt_that_slept_through_its_lease_ends_also_where_the_service_has_come_back(
+    world: World, bob: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.given_known_good()
+    rollout_id = await world.start("1.1.0")
+    deployer, wakes, sent = world.plugins.fake_deployer("R3"), asyncio.Event(), list[str]()
+    real = deployer.apply
+
+    async def sleeps(key: str, action: Any) -> Any:
+        if action.kind is Kind.DEPLOY:
+            monkeypatch.setattr(deployer, "apply", real)
+            await wakes.wait()
+            sent.append(key)
+        return await real(key, action)
+
+    monkeypatch.setattr(deployer, "apply", sleeps)
+    while deployer.apply is not real:
+        await world.reconciler.tick()
+        await asyncio.sleep(0)
+        world.clock.advance(1)
+    world.clock.advance(20)  # its machine sleeps, and its timers do
+    await _look(bob)
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    while (await world.rollout(rollout_id)).phase is not Phase.ROLLED_BACK:
+        world.clock.advance(1)
+        await _look(bob)
+    await bob.stop()
+    await bob.leave()
+    await world.reconciler.tick()  # it wakes, and holds the service again
+    assert set(world.reconciler.held) == {"mail"}
+    wakes.set()
+    await world.reconciler.settle()
+    assert sent == []
 
 
 async def test_an_order_that_takes_longer_than_the_lease_is_done_once(world: World, bob: Reconciler) -> None:

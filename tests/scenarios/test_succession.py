@@ -8,6 +8,7 @@ import pytest
 from rollout.core.errors import Conflict
 from rollout.core.model import Intent, IntentKind, Kind, ObligationKind, ObligationState, Phase, RegionPhase
 from rollout.core.signals import BaselineKind, Sample
+from rollout.reconciling.history import JUST_AFTER
 from tests.scenarios.test_history import keep_history
 from tests.scenarios.test_owed import owed
 from tests.scenarios.world import DANA, NAMES, ONE, QUICK, World, with_policies
@@ -162,7 +163,7 @@ async def test_what_came_back_alone_is_compared_with_the_past_and_its_harm_is_to
     await world.run(60)
     evidence = (await world.store.case(first)).evidence["R1"]
     region = (await world.rollout(first)).region("R1")
-    assert (region.weight, evidence.started_at) == (100, region.running_at)
+    assert (region.weight, evidence.started_at - JUST_AFTER) == (100, region.running_at)
     assert evidence.checks["errors"]["base"] == BaselineKind.HISTORY
     assert not world.pages()
     world.given_harm("R1", "1.1.0")

@@ -1,5 +1,7 @@
 """The database goes back while controllers run: a standby without the last commits takes over."""
 
+import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,17 @@ def fail_over(world: World, path: Path) -> None:
     other.database.clock = world.clock.now
     store.database.close()  # type: ignore[attr-defined]
     store.database, store._runs = other.database, other._runs  # type: ignore[attr-defined]
+
+
+async def order_to_be_done_in_the_standby(world: World, tmp_path: Path) -> Path:
+    """A standby in which an order is pending that was done since."""
+    await world.given_known_good()
+    world.plugins.fake_deployer("R3").slow(Kind.DEPLOY, 3)
+    rollout_id = await world.start("1.1.0")
+    await world.until_region(rollout_id, "R3", RegionPhase.DEPLOYING)
+    path = standby(world, tmp_path)
+    await world.until(rollout_id, Phase.SUCCEEDED)
+    return path
 
 
 async def doubts(world: World) -> list[str]:
@@ -124,12 +137,7 @@ async def test_what_is_noted_stays_until_the_doubts_are_stored(world: World, tmp
 async def test_a_failover_in_the_middle_of_a_look_is_seen_before_anything_is_ordered(
     world: World, tmp_path: Path
 ) -> None:
-    await world.given_known_good()
-    world.plugins.fake_deployer("R3").slow(Kind.DEPLOY, 3)
-    rollout_id = await world.start("1.1.0")
-    await world.until_region(rollout_id, "R3", RegionPhase.DEPLOYING)
-    path = standby(world, tmp_path)  # in which the order is still to be done
-    await world.until(rollout_id, Phase.SUCCEEDED)
+    path = await order_to_be_done_in_the_standby(world, tmp_path)
     before, real = asked(world), world.store.due
 
     async def due(*arguments: Any) -> Any:
@@ -144,6 +152,128 @@ async def test_a_failover_in_the_middle_of_a_look_is_seen_before_anything_is_ord
     await world.run(30)
     assert asked(world) == before
     assert await doubts(world) == ["R3"]
+
+
+async def test_nothing_is_ordered_while_nobody_could_read_which_regions_are_in_doubt(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await order_to_be_done_in_the_standby(world, tmp_path)
+    before, real = asked(world), world.store.doubted
+    fail_over(world, path)
+
+    async def lost_once() -> Any:
+        monkeypatch.setattr(world.store, "doubted", real)
+        raise StoreError("The connection was lost.")
+
+    monkeypatch.setattr(world.store, "doubted", lost_once)
+    with pytest.raises(StoreError):
+        await world.tick()
+    await world.run(3)
+    assert asked(world) == before
+    assert await doubts(world) == ["R3"]
+
+
+async def test_every_change_is_forbidden_between_new_claims_and_the_read_of_the_doubts(world: World) -> None:
+    await world.given_known_good()
+    world.plugins.fake_deployer("R3").slow(Kind.DEPLOY, 3)
+    rollout_id = await world.start("1.1.0")
+    await world.until_region(rollout_id, "R3", RegionPhase.DEPLOYING)
+    before = asked(world)
+    world.reconciler._doubts.forget()
+    world.clock.advance(5)
+    await world.reconciler._act()
+    await world.reconciler.settle()
+    assert asked(world) == before
+    await world.until(rollout_id, Phase.SUCCEEDED)
+
+
+async def test_a_read_of_the_doubts_that_a_newer_one_has_overtaken_is_not_taken(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await order_to_be_done_in_the_standby(world, tmp_path)
+    before, real, go = asked(world), world.store.doubted, asyncio.Event()
+
+    async def answered_late() -> Any:
+        monkeypatch.setattr(world.store, "doubted", real)
+        found = await real()
+        await go.wait()
+        return found
+
+    monkeypatch.setattr(world.store, "doubted", answered_late)
+    late = asyncio.create_task(world.reconciler._doubts.read())
+    await asyncio.sleep(0)
+    answering(world, False)
+    fail_over(world, path)
+    await world.tick()
+    go.set()
+    await late
+    await world.run(3)
+    assert asked(world) == before
+    assert await doubts(world) == ["R1", "R2", "R3"]
+
+
+async def test_the_same_old_state_that_comes_back_a_second_time_is_doubted_again(
+    world: World, tmp_path: Path
+) -> None:
+    path = await order_to_be_done_in_the_standby(world, tmp_path)
+    shutil.copy(path, tmp_path / "again.db")
+    before = asked(world)
+    fail_over(world, path)
+    await world.run(3)
+    assert await doubts(world) == ["R3"]
+    fail_over(world, tmp_path / "again.db")
+    await world.run(15)
+    assert asked(world) == before
+    assert await doubts(world) == ["R3"]
+    assert any("the epochs of its claims add up to 1, and " in text for text in world.pages())
+
+
+async def test_a_reading_that_breaks_in_a_way_nobody_foresaw_is_told_as_any_other(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await order_to_be_done_in_the_standby(world, tmp_path)
+    fake = world.plugins.fake_deployer("R3")
+    real = fake.apply
+
+    async def broken(key: str, action: Any) -> Any:
+        if action.kind is Kind.VERIFY:
+            raise KeyError("instances")
+        return await real(key, action)
+
+    monkeypatch.setattr(fake, "apply", broken)
+    fail_over(world, path)
+    await world.run(3)
+    assert await doubts(world) == ["R3"]
+    (page,) = [text for text in world.pages() if "in doubt" in text]
+    assert "R3: it could not be read back: KeyError: 'instances'" in page
+
+
+async def test_a_region_that_was_read_before_the_last_loss_stays_in_doubt(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await order_to_be_done_in_the_standby(world, tmp_path)
+    before, go = asked(world), asyncio.Event()
+    fake = world.plugins.fake_deployer("R3")
+    real = fake.apply
+
+    async def answers_late(key: str, action: Any) -> Any:
+        reply = await real(key, action)
+        if action.kind is Kind.VERIFY:
+            await go.wait()
+        return reply
+
+    monkeypatch.setattr(fake, "apply", answers_late)
+    assert await world.store.distrust_if_old(world.clock.now(), 10**6)  # type: ignore[attr-defined]
+    await world.reconciler.tick()  # nothing differs, and R3 has not said so yet
+    await asyncio.sleep(0)
+    fail_over(world, path)
+    world.clock.advance(1)
+    await world.reconciler.tick()
+    go.set()
+    await world.reconciler.settle()
+    assert "R3" in await doubts(world)
+    await world.run(3)
+    assert asked(world) == before
 
 
 async def test_who_holds_the_services_orders_nothing_where_another_replica_has_put_doubts_in(

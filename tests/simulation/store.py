@@ -5,7 +5,6 @@ What was written is noted in the moment of its commit. What must not live here: 
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
-from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import event
@@ -127,12 +126,12 @@ class NotingStore(SqlStore):
         finally:
             _NOTED.reset(token)
 
-    async def hold(self, replica: Replica, *, began: datetime | None, busy: Collection[str] = ()) -> Held:
+    async def hold(self, replica: Replica, *, instead_of: str | None, busy: Collection[str] = ()) -> Held:
         def note(held: Held) -> object:
             return history.Granted(by=self.name, replica=replica, held=held)
 
         found: Held = await self._noting(
-            note, lambda: super(NotingStore, self).hold(replica, began=began, busy=busy)
+            note, lambda: super(NotingStore, self).hold(replica, instead_of=instead_of, busy=busy)
         )
         return found
 

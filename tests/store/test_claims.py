@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from rollout.core.errors import Fenced, StaleWrite
 from rollout.ports import Change, Fence, Held, Keep, Observed, Replica
@@ -40,11 +40,11 @@ async def _declare(store: SqlStore, *names: str) -> None:
 
 
 async def _first(store: SqlStore, replica: Replica) -> Held:
-    return replace(await store.hold(replica, began=None), now=T0)
+    return replace(await store.hold(replica, instead_of=None), now=T0)
 
 
 async def _again(store: SqlStore, replica: Replica, busy: tuple[str, ...] = ()) -> Held:
-    return replace(await store.hold(replica, began=T0, busy=busy), now=T0)
+    return replace(await store.hold(replica, instead_of="", busy=busy), now=T0)
 
 
 async def test_the_only_replica_takes_every_service_also_one_that_is_declared_later(
@@ -131,17 +131,49 @@ async def test_a_new_process_of_the_same_replica_waits_for_no_lease_and_fences_t
 
 async def test_a_process_whose_own_start_was_lost_by_a_failover_goes_on(store: SqlStore, time: _Time) -> None:
     await _declare(store, "a")
+    time.seconds = 12
     await _first(store, ANN)
     with store.database.write.begin() as conn:
         copied = conn.execute(select(tables.replicas)).mappings().all()
-    time.seconds, new = 20, replace(ANN, incarnation="ann-2")
-    await _first(store, new)
+    time.seconds, new = 10, replace(ANN, incarnation="ann-2")  # by a clock that is behind the one before
+    held = await _first(store, new)
     with store.database.write.begin() as conn:  # as in a standby that had not heard of it
         conn.execute(update(tables.replicas).values(**copied[0]))
         conn.execute(update(tables.claims).values(epoch=1))
-    assert (await store.hold(new, began=time.now)).claims == {"a": 2}
+    assert (await store.hold(new, instead_of=held.instead_of)).claims == {"a": 2}
     with pytest.raises(Fenced, match="Another process works as replica 'ann'"):
         await _again(store, ANN)
+
+
+async def test_of_two_processes_of_one_replica_the_later_one_stays_also_by_a_clock_that_steps_back(
+    store: SqlStore, time: _Time
+) -> None:
+    await _declare(store, "a")
+    time.seconds = 100
+    await _first(store, ANN)
+    time.seconds, new = 40, replace(ANN, incarnation="ann-2")  # a standby whose clock is behind took over
+    held = await _first(store, new)
+    assert held.instead_of == "ann-1"
+    for _ in range(3):
+        time.seconds += 1
+        with pytest.raises(Fenced, match="Another process works as replica 'ann'"):
+            await _again(store, ANN)
+        assert (await store.hold(new, instead_of=held.instead_of)).claims == {"a": 2}
+
+
+async def test_a_process_keeps_when_it_started_through_every_renewal(store: SqlStore, time: _Time) -> None:
+    await _first(store, ANN)
+    time.seconds = 10
+    await _again(store, ANN)
+    (seen,) = await store.replicas()
+    assert seen.started_at == T0
+
+
+async def test_more_services_than_a_statement_takes_parameters_are_held(store: SqlStore, time: _Time) -> None:
+    rows = [{"service": f"s{number:06}", "owner": "", "epoch": 0} for number in range(70_000)]
+    with store.database.write.begin() as conn:
+        conn.execute(insert(tables.claims), rows)
+    assert len((await _first(store, ANN)).claims) == len(rows)
 
 
 @pytest.mark.parametrize("what", ["commit", "save_action", "save_reading", "settle_doubt"])

@@ -32,7 +32,7 @@ async def test_evidence_of_another_release_of_this_program_is_begun_anew(store: 
 async def test_who_does_not_hold_the_service_any_more_begins_nothing(store: SqlStore) -> None:
     await store.put_service(service())
     await store.add(rollout(), plan(), transition(1))
-    held = await store.hold(Replica(id="ann", incarnation="ann-1"), began=None)
+    held = await store.hold(Replica(id="ann", incarnation="ann-1"), instead_of=None)
     old = Fence(service=SERVICE, owner="ann", epoch=held.claims[SERVICE] - 1)
     with pytest.raises(Fenced):
         await store.begin_evidence("ro_01", evidence(), old)

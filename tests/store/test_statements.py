@@ -30,9 +30,9 @@ def statements(store: SqlStore) -> Iterator[list[str]]:
 
 async def test_a_lease_that_is_renewed_and_changes_nothing_takes_few_statements(store: SqlStore) -> None:
     await store.put_service(service("mail"))
-    held = await store.hold(ANN, began=None)
+    held = await store.hold(ANN, instead_of=None)
     with statements(store) as seen:
-        assert set((await store.hold(ANN, began=held.now)).claims) == {"mail"}
+        assert set((await store.hold(ANN, instead_of=held.instead_of)).claims) == {"mail"}
     asked = [text for text in seen if "replicas" in text or "claims" in text]
     assert len(asked) == 4, "\n".join(asked)
 

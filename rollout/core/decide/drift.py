@@ -16,6 +16,7 @@ from rollout.core.decide.back import READ_ON_S, reads_back, restore
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.owed import taken_over_by
 from rollout.core.decide.readback import ordered_outside
+from rollout.core.decide.target import revoked
 from rollout.core.decide.waiting import hold
 from rollout.core.decision import Seen
 from rollout.core.machine import RegionTrigger, Remark, Trigger
@@ -164,7 +165,7 @@ def _watched(draft: Draft, region: RegionRollout) -> bool:
 
 
 def _recovering(draft: Draft, region: RegionRollout) -> bool:
-    if draft.phase is not Phase.ROLLED_BACK or _taken_over(draft, region) or not _is_good(draft, region):
+    if draft.phase is not Phase.ROLLED_BACK or _taken_over(draft, region) or revoked(draft, region):
         return False
     told = region.drift is not None and region.drift.told  # until it is mended, or taken over
     return told or _owed(draft, region, ObligationKind.RECOVERY) or _may_still_arrive(draft, region)
@@ -177,12 +178,6 @@ def _may_still_arrive(draft: Draft, region: RegionRollout) -> bool:
     """
     lasts = max(draft.plan.watch_s, draft.plan.deadlines.deploy)
     return region.restored_at is not None and (draft.now - region.restored_at).total_seconds() < lasts
-
-
-def _is_good(draft: Draft, region: RegionRollout) -> bool:
-    """Whether what it went back to is known good there still; else whoever took that back answers for it."""
-    known = {good.release.version for good in draft.facts.known_good.get(region.region, ())}
-    return region.back_to is not None and region.back_to.release.version in known
 
 
 def _owed(draft: Draft, region: RegionRollout, kind: ObligationKind) -> bool:
@@ -227,12 +222,15 @@ def _is_new(region: RegionRollout, seen: Seen) -> bool:
 
 
 def _note(draft: Draft, region: RegionRollout, seen: Seen, ordered: _Ordered) -> None:
-    if not _differs(seen.running, region, ordered):
+    again = region.weight < 100 and _brought_again(draft, region, seen.running)
+    if not again and not _differs(seen.running, region, ordered):
         if region.drift is not None:
             draft.set_region(region.region, drift=None)
         return
     drift = region.drift or Drift(since=seen.at, at=seen.at, running=seen.running)
     drift = replace(drift, at=seen.at, running=seen.running)
+    if again and drift.told:
+        drift = replace(drift, asked="", told=False)
     if not drift.asked and not drift.told:
         drift = replace(drift, asked=draft.verify(region).key)
     draft.set_region(region.region, drift=drift)

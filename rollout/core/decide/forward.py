@@ -131,7 +131,8 @@ def _order_weight(draft: Draft, region: RegionRollout, step: SetWeight) -> None:
             return
         if _being_restored(draft, region.region):
             return
-        draft.claim.add(region.region)
+        if not draft.plan.observes:  # who orders nothing keeps nobody from it
+            draft.claim.add(region.region)
     if draft.plan.observes:
         observing.begin_weight(draft, region, step)
         return

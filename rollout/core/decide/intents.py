@@ -9,7 +9,8 @@ from rollout.core.decide.draft import Draft
 from rollout.core.decide.drift import order_again, take_back_again, taken_out
 from rollout.core.decide.promote import promote
 from rollout.core.decide.readback import outranked, overrule
-from rollout.core.decide.waiting import held_meanwhile
+from rollout.core.decide.target import spoiled
+from rollout.core.decide.waiting import beside_harm, held_meanwhile
 from rollout.core.machine import PHASES, Remark, Trigger
 from rollout.core.model import (
     Hold,
@@ -41,7 +42,8 @@ def expire_hold(draft: Draft) -> None:
         draft.wake_at(hold.until)
         return
     lasted = say.span((draft.now - hold.since).total_seconds())
-    if hold.then == "resume" and not any(outranked(draft, region) for region in draft.rollout.regions):
+    stands = spoiled(draft) or any(outranked(draft, region) for region in draft.rollout.regions)
+    if hold.then == "resume" and not stands:
         _go_on(draft, hold.owner, f"The hold of {hold.owner} ended after {lasted}, as set: {hold.reason}")
         return
     text = (
@@ -123,6 +125,8 @@ def _resume(draft: Draft, intent: Intent) -> None:
 def _go_on(draft: Draft, actor: str, text: str) -> None:
     trigger = Trigger.RESUME if draft.rollout.touched else Trigger.REQUEUE
     if not _allowed(draft, trigger):
+        return
+    if beside_harm(draft, text, actor):
         return
     draft.move(trigger, say.plain("resumed", text), actor, hold=None, resumed_at=draft.now, resumed_by=actor)
     for region in draft.rollout.regions:

@@ -7,6 +7,7 @@ from rollout.core import reason as say
 from rollout.core.actions import Action, ActionRecord
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.readback import verify_again_in
+from rollout.core.decide.target import revoked
 from rollout.core.model import (
     ActionState,
     Kind,
@@ -88,19 +89,24 @@ def _new(draft: Draft, kind: ObligationKind, region: str, until: datetime) -> Ob
 def _watch(draft: Draft, watch: Obligation) -> None:
     region = draft.rollout.region(watch.region)
     if _rests(draft, watch, region):
+        since = {"rests_since": draft.now.isoformat()}
+        draft.owe(replace(watch, progress={**since, **watch.progress}))
         draft.wake_in(draft.plan.judging.interval)
         return
+    watch = _woken(draft, watch)
     newer = taken_over_by(draft, region)
     if newer:
         reason = say.plain("watch.taken_over", f"{newer} runs in {watch.region} now.", region=watch.region)
         _end(draft, watch, ObligationState.TAKEN_OVER, reason)
         return
+    if revoked(draft, region) and _release_holdback(draft, watch.region):
+        _say_released(draft, region)
     problem = _blind(draft, watch.region)
     if draft.now < watch.until:
         _note_blindness(draft, watch, problem)
         draft.wake_in(draft.plan.judging.interval)
     elif problem is None:
-        lasted = say.span((draft.now - watch.since).total_seconds())
+        lasted = say.span((draft.now - watch.since).total_seconds() - watch.progress.get("rested_s", 0.0))
         text = f"{watch.region} was watched for {lasted}: {_found(draft, watch.region)}."
         met = say.plain("watch.met", text, region=watch.region)
         _end(draft, watch, ObligationState.MET, met)
@@ -130,7 +136,8 @@ def _note_blindness(draft: Draft, watch: Obligation, problem: str | None) -> Non
     if problem is None or since is None:
         if problem or since:
             noted = {"blind_since": draft.now.isoformat()} if problem else {}
-            draft.owe(replace(watch, progress=noted))
+            kept = {k: v for k, v in watch.progress.items() if k not in ("blind_since", "paged")}
+            draft.owe(replace(watch, progress=kept | noted))
         return
     lasted = (draft.now - datetime.fromisoformat(since)).total_seconds()
     if lasted > draft.plan.deadlines.blind and "paged" not in watch.progress:
@@ -157,6 +164,21 @@ def _rests(draft: Draft, watch: Obligation, region: RegionRollout) -> bool:
     return later.next_due_at is not None and draft.now < watch.until
 
 
+def _woken(draft: Draft, watch: Obligation) -> Obligation:
+    """Time at rest is none of the watch: what is left of it goes on now, and what is judged begins now."""
+    since = watch.progress.get("rests_since")
+    if since is None:
+        return watch
+    rested = draft.now - datetime.fromisoformat(since)
+    progress = {key: value for key, value in watch.progress.items() if key != "rests_since"}
+    progress["rested_s"] = progress.get("rested_s", 0.0) + rested.total_seconds()
+    progress["rested_until"] = draft.now.isoformat()
+    watch = replace(watch, until=watch.until + rested, progress=progress)
+    draft.owe(watch)
+    draft.set_region(watch.region, judge_from=draft.now + timedelta(seconds=draft.plan.judging.warmup))
+    return watch
+
+
 def _later(draft: Draft) -> tuple[Rollout, ...]:
     return (*draft.facts.others, *draft.facts.newer)
 
@@ -164,7 +186,7 @@ def _later(draft: Draft) -> tuple[Rollout, ...]:
 def _blind(draft: Draft, region: str) -> str | None:
     """Why nothing can be said of the release there; None where something can."""
     drift = draft.rollout.region(region).drift
-    if drift is not None:
+    if drift is not None and drift.told:
         return f"it runs {say.running(drift.running)} since {say.clock(drift.since, draft.now)}."
     if region in draft.facts.judgement.errors:
         return draft.facts.judgement.errors[region][0]
@@ -175,15 +197,27 @@ def _blind(draft: Draft, region: str) -> str | None:
     return None if verdicts else "nothing was judged there."
 
 
-def _release_holdback(draft: Draft, name: str) -> None:
-    """The watch is over: the slice that was held back follows."""
+def _release_holdback(draft: Draft, name: str) -> bool:
+    """The slice that was held back follows, unless it has, or somebody else deploys; whether it does now."""
     region = draft.rollout.region(name)
     if draft.phase is not Phase.SUCCEEDED or region.holdback_released or region.weight >= 100:
-        return
+        return False
     if draft.plan.observes:  # who deploys it decides about the rest too
-        return
+        return False
     draft.set_region(name, holdback_released=True, weight=100)
     draft.deploy(name, 100)
+    return True
+
+
+def _say_released(draft: Draft, region: RegionRollout) -> None:
+    """What was held back as a baseline was rolled back itself, so it is none, and no place for users."""
+    release, good = draft.rollout.release, region.back_to.release.version if region.back_to else ""
+    draft.notify(
+        f"{release.service} {release.version}: {region.region} kept {100 - region.weight} % on {good}, which "
+        "was rolled back itself; they follow now, before the watch is over. From then on it is compared with "
+        "the past; where too little is known of that, with guards only: look at it there.",
+        urgent=True,
+    )
 
 
 def _follow_holdback(draft: Draft, region: RegionRollout) -> None:

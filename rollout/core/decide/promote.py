@@ -6,7 +6,7 @@ from rollout.core import reason as say
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.drift import order_again
 from rollout.core.decide.readback import overrule
-from rollout.core.decide.waiting import held_meanwhile
+from rollout.core.decide.waiting import beside_harm, held_meanwhile
 from rollout.core.judge import tolerance
 from rollout.core.machine import PHASES, Remark, Trigger
 from rollout.core.model import Intent, Phase, RegionPhase, RegionRollout, Rollout
@@ -33,7 +33,8 @@ def promote(draft: Draft, intent: Intent) -> None:
     names = [name for name in under_way if intent.region in (None, name)]
     if Trigger.PROMOTE not in PHASES[draft.phase] or not names:
         return
-    if held_meanwhile(draft, intent):
+    asked = f"{intent.actor} asked to promote it: {intent.reason}"
+    if held_meanwhile(draft, intent) or beside_harm(draft, asked, intent.actor):
         return
     if draft.facts.judgement.culprits and not draft.plan.observes:
         text = f"{intent.actor} asked to promote it ({intent.reason}); harm was seen first, so it goes back."

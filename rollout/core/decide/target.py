@@ -39,6 +39,11 @@ def revoked(draft: Draft, region: RegionRollout) -> bool:
     return region.back_to.release.version not in known
 
 
+def spoiled(draft: Draft) -> tuple[RegionRollout, ...]:
+    """Regions in which a part of users is still on a way back that was revoked: no baseline, and no place."""
+    return tuple(r for r in draft.rollout.touched if 0 < r.weight < 100 and revoked(draft, r))
+
+
 def accepted(draft: Draft, region: RegionRollout) -> tuple[KnownGood, ...]:
     """What ends the way back: its target; where restoring failed and people help, any known good."""
     helped = region.phase is RegionPhase.RESTORE_FAILED

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rollout.core import reason as say
 from rollout.core.decide.draft import Draft
+from rollout.core.decide.target import spoiled
 from rollout.core.machine import Remark, Trigger
 from rollout.core.model import CONTROLLER, Hold, Intent, Phase, Reason, Rollout
 
@@ -34,6 +35,22 @@ def held_meanwhile(draft: Draft, intent: Intent) -> bool:
     return True
 
 
+def beside_harm(draft: Draft, asked: str, actor: str) -> bool:
+    """Whether it goes no further, as beside it runs what was rolled back itself; it is said."""
+    places = spoiled(draft)
+    if not places:
+        return False
+    beside = ", ".join(f"{r.region} {r.back_to.release.version}" for r in places if r.back_to)
+    text = say.sentences(
+        asked,
+        f"It goes no further: beside it runs {beside}, which was rolled back itself and is no baseline",
+        "Roll it back, to the last known good before both, and start it again",
+    )
+    draft.remark(Remark.NOTE, say.plain("beside_harm", text), actor)
+    draft.notify(f"{draft.rollout.release.service} {draft.rollout.release.version}: {text}", urgent=True)
+    return True
+
+
 def wait_in_queue(draft: Draft) -> None:
     """Begin when no older rollout of the service holds one of our regions."""
     stopped = draft.facts.stopped_at
@@ -55,7 +72,8 @@ def wait_in_queue(draft: Draft) -> None:
         hold(draft, Trigger.STOPPED, say.plain("queue.stopped", text))
     elif not ahead:
         text = "Proving that every region can go back before anything is touched."
-        draft.claim.update(region.region for region in draft.rollout.regions)
+        if not draft.plan.observes:
+            draft.claim.update(region.region for region in draft.rollout.regions)
         draft.move(Trigger.BEGIN, say.plain("preflight", text))
     elif waited > draft.plan.deadlines.queue:
         text = (
