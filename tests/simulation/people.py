@@ -71,7 +71,9 @@ class People:
         }
         for case in cases:
             rollout = case.rollout
-            if rollout.phase in answers:
+            if rollout.hold is not None and "turned out harmful" in rollout.hold.reason:
+                await self.tell("dana", "rollback", rollout.id)  # what is beside it is no place to go on from
+            elif rollout.phase in answers:
                 await self.tell("dana", answers[rollout.phase], rollout.id)
             if rollout.gate is not None:
                 await self.tell("dana", "gate", rollout.id)
