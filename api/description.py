@@ -28,8 +28,8 @@ _PHASE = ("illegal-transition",)
 CONFLICTS: Mapping[str, tuple[str, ...]] = {
     "start": ("already-running", "version-rolled-back", "rollout-active"),
     "hold": _PHASE,
-    "resume": _PHASE,
-    "promote": (*_PHASE, "no-bake"),
+    "resume": (*_PHASE, "beside-harm"),
+    "promote": (*_PHASE, "no-bake", "beside-harm"),
     "rollback": (*_PHASE, "replaced", "observes"),
     "cancel": (*_PHASE, "touched"),
     "retry": (*_PHASE, "already-running", "version-rolled-back", "rollout-active"),

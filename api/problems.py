@@ -90,6 +90,13 @@ PAGES: dict[str, Page] = {
         "Promoting ends a bake early, and none is under way in that region, or in any.",
         "Read the rollout: `possible` names `promote` while there is one.",
     ),
+    "beside-harm": Page(
+        409,
+        "Beside it runs what was rolled back",
+        "Some users of a region are still on the release before, which was rolled back itself: it is no "
+        "baseline, and nothing is compared with it.",
+        "Roll it back, to the last known good before both, and start it again.",
+    ),
     "which-stage": Page(
         409,
         "The gate is in several stages",

@@ -35,6 +35,7 @@ from rollout.possible import (
     impossible,
     may_approve,
     may_reject,
+    refuse_beside_harm,
     refuse_unbaked,
     stage_of_gate,
 )
@@ -124,7 +125,10 @@ class Commands:
         return await self._ask(IntentKind.HOLD, rollout_id, actor, reason, until=until, then=then, seen=seen)
 
     async def resume(self, rollout_id: str, actor: Actor, reason: str, *, seen: int | None = None) -> Intent:
-        """Let a held rollout go on."""
+        """Let a held rollout go on. Raises Conflict where beside it runs what was rolled back itself."""
+        case = await self._store.case(rollout_id)
+        if Trigger.RESUME in PHASES[case.rollout.phase]:
+            await self._refuse_beside_harm(case)
         return await self._ask(IntentKind.RESUME, rollout_id, actor, reason, seen=seen)
 
     async def promote(
@@ -138,11 +142,12 @@ class Commands:
     ) -> Intent:
         """End the bakes under way now, of one region or of all: an override, kept with its reason.
 
-        Raises Conflict when no bake is under way there.
+        Raises Conflict when no bake is under way there, and as `resume` does.
         """
         case = await self._store.case(rollout_id)
         if Trigger.PROMOTE in PHASES[case.rollout.phase]:
             refuse_unbaked(case, region)
+            await self._refuse_beside_harm(case)
         return await self._ask(IntentKind.PROMOTE, rollout_id, actor, reason, region=region, seen=seen)
 
     async def retry(self, rollout_id: str, actor: Actor, reason: str, *, seen: int | None = None) -> Rollout:
@@ -341,6 +346,10 @@ class Commands:
         known = await self._store.service_regions(case.rollout.release.service)
         doubts = (pair.doubt.text for pair in known if pair.doubt is not None and pair.region in touched)
         return "; ".join(dict.fromkeys(doubts))
+
+    async def _refuse_beside_harm(self, case: Case) -> None:
+        known = await self._store.service_regions(case.rollout.release.service)
+        refuse_beside_harm(case, {one.region: one.known_good for one in known})
 
     async def _refuse_known_bad(self, request: StartRequest, actor: Actor) -> None:
         release = request.release

@@ -1,15 +1,17 @@
 """What can be asked of a rollout NOW, by whom, and what is said otherwise. Nothing here is recorded."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from rollout.core import reason as say
 from rollout.core.decide.drift import came_again
 from rollout.core.decide.promote import bakes_under_way
+from rollout.core.decide.target import spoiled_by
+from rollout.core.decide.waiting import no_further
 from rollout.core.errors import Conflict, IllegalTransition, NotAllowed, NotFound
 from rollout.core.machine import PHASES, Trigger
-from rollout.core.model import ObligationState, Phase, Release, Rollout, person
+from rollout.core.model import KnownGood, ObligationState, Phase, Release, Rollout, person
 from rollout.core.policy import GateStep
 from rollout.ports import Case
 
@@ -101,20 +103,32 @@ def impossible(case: Case, what: str) -> IllegalTransition:
     return IllegalTransition(case.rollout.id, case.rollout.phase, what, possible)
 
 
-def possible_intents(case: Case, replaced: Collection[str] | None = None) -> tuple[str, ...]:
+def refuse_beside_harm(case: Case, known_good: Mapping[str, Sequence[KnownGood]]) -> None:
+    """Raise Conflict where beside it runs what was rolled back itself: it goes no further."""
+    if places := spoiled_by(case.rollout, known_good):
+        raise Conflict(say.sentences(*no_further(places)), "beside-harm")
+
+
+def possible_intents(
+    case: Case,
+    replaced: Collection[str] | None = None,
+    known_good: Mapping[str, Sequence[KnownGood]] | None = None,
+) -> tuple[str, ...]:
     """The verbs that fit the present phase, and what is left to act on: what a person can do now.
 
     `replaced`: the regions in which a newer release runs; else those whose watch was taken over.
+    `known_good`: of each region, the newest first, where it was read.
     """
     rollout, row = case.rollout, PHASES[case.rollout.phase]
     if replaced is None:
         replaced = [o.region for o in case.obligations if o.state is ObligationState.TAKEN_OVER]
+    goes_on = not spoiled_by(rollout, known_good or {})
     takes_back = bool(rollout.touched) and not case.plan.observes
     fits = {
         "approve": rollout.phase is Phase.AWAITING_APPROVAL,
         "hold": Trigger.HOLD in row,
-        "resume": Trigger.RESUME in row,
-        "promote": Trigger.PROMOTE in row and bool(bakes_under_way(rollout, case.plan)),
+        "resume": Trigger.RESUME in row and goes_on,
+        "promote": Trigger.PROMOTE in row and goes_on and bool(bakes_under_way(rollout, case.plan)),
         "rollback": takes_back
         and Trigger.ROLLBACK in row
         and (rollout.phase is not Phase.ROLLED_BACK or bool(came_again(rollout)))

@@ -411,7 +411,7 @@ class RolloutReader:
         return f"{other.id} ({other.release.version}) {phase_words(other.phase)}{where}"
 
     def _possible(self) -> tuple[str, ...]:
-        return possible_intents(self.case, self.replaced)
+        return possible_intents(self.case, self.replaced, self.known_good)
 
     def _needs_person(self) -> bool:
         if self.rollout.phase in (Phase.AWAITING_APPROVAL, Phase.ROLLBACK_FAILED):

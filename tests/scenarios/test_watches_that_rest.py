@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from rollout.core.model import ObligationKind, ObligationState, Phase, RegionPhase
+from rollout.core.errors import Conflict
+from rollout.core.model import Intent, IntentKind, ObligationKind, ObligationState, Phase, RegionPhase
 from rollout.core.signals import Sample
 from rollout.ports import Ask, Reading
 from tests.scenarios.test_owed import owed
@@ -121,8 +122,22 @@ async def test_what_is_beside_a_release_that_was_rolled_back_itself_goes_no_furt
     world.given_harm("R1", "1.1.0", BROKEN)
     await world.until(first, Phase.ROLLED_BACK)
     await world.until(newer, Phase.HELD)
+    assert (await world.view(newer)).possible == ("hold", "rollback", "reject")
     for act in (world.commands.resume, world.commands.promote):
-        await act(newer, DANA, "it is the fix")
+        with pytest.raises(Conflict, match=r"It goes no further: beside it runs R3 1\.1\.0") as refused:
+            await act(newer, DANA, "it is the fix")
+        assert refused.value.code == "beside-harm"
+    for kind in (IntentKind.RESUME, IntentKind.PROMOTE):  # by whom it was asked before the harm was known
+        await world.store.ask(
+            Intent(
+                id=f"in_{kind}",
+                rollout_id=newer,
+                kind=kind,
+                actor="dana",
+                reason="it is the fix",
+                at=world.clock.now(),
+            )
+        )
         await world.run(3)
         assert (await world.rollout(newer)).phase is Phase.HELD
     pages = [page for page in world.pages() if "It goes no further: beside it runs R3 1.1.0" in page]

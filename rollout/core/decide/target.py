@@ -33,15 +33,24 @@ def best_known(
 
 def revoked(draft: Draft, region: RegionRollout) -> bool:
     """Whether the target is known good no more, as a release is not that was rolled back itself."""
-    if region.back_to is None or region.region not in draft.facts.known_good:
-        return False
-    known = {good.release.version for good in draft.facts.known_good[region.region]}
-    return region.back_to.release.version not in known
+    return _revoked(region, draft.facts.known_good)
 
 
 def spoiled(draft: Draft) -> tuple[RegionRollout, ...]:
     """Regions in which a part of users is still on a way back that was revoked: no baseline, and no place."""
-    return tuple(r for r in draft.rollout.touched if 0 < r.weight < 100 and revoked(draft, r))
+    return spoiled_by(draft.rollout, draft.facts.known_good)
+
+
+def spoiled_by(rollout: Rollout, known_good: Mapping[str, Sequence[KnownGood]]) -> tuple[RegionRollout, ...]:
+    """The same, by what is known good in each region now."""
+    return tuple(r for r in rollout.touched if 0 < r.weight < 100 and _revoked(r, known_good))
+
+
+def _revoked(region: RegionRollout, known_good: Mapping[str, Sequence[KnownGood]]) -> bool:
+    if region.back_to is None or region.region not in known_good:
+        return False
+    known = {good.release.version for good in known_good[region.region]}
+    return region.back_to.release.version not in known
 
 
 def accepted(draft: Draft, region: RegionRollout) -> tuple[KnownGood, ...]:

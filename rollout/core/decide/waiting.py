@@ -6,7 +6,7 @@ from rollout.core import reason as say
 from rollout.core.decide.draft import Draft
 from rollout.core.decide.target import spoiled
 from rollout.core.machine import Remark, Trigger
-from rollout.core.model import CONTROLLER, Hold, Intent, Phase, Reason, Rollout
+from rollout.core.model import CONTROLLER, Hold, Intent, Phase, Reason, RegionRollout, Rollout
 
 QUEUE_POLL_S = 5.0
 
@@ -40,15 +40,19 @@ def beside_harm(draft: Draft, asked: str, actor: str) -> bool:
     places = spoiled(draft)
     if not places:
         return False
-    beside = ", ".join(f"{r.region} {r.back_to.release.version}" for r in places if r.back_to)
-    text = say.sentences(
-        asked,
-        f"It goes no further: beside it runs {beside}, which was rolled back itself and is no baseline",
-        "Roll it back, to the last known good before both, and start it again",
-    )
+    text = say.sentences(asked, *no_further(places))
     draft.remark(Remark.NOTE, say.plain("beside_harm", text), actor)
     draft.notify(f"{draft.rollout.release.service} {draft.rollout.release.version}: {text}", urgent=True)
     return True
+
+
+def no_further(places: Sequence[RegionRollout]) -> tuple[str, str]:
+    """Why a release goes no further that has these spoiled regions, and what a person does."""
+    beside = ", ".join(f"{r.region} {r.back_to.release.version}" for r in places if r.back_to)
+    return (
+        f"It goes no further: beside it runs {beside}, which was rolled back itself and is no baseline",
+        "Roll it back, to the last known good before both, and start it again",
+    )
 
 
 def wait_in_queue(draft: Draft) -> None:
