@@ -80,7 +80,8 @@ async def test_people_hear_of_it_on_the_way_back_and_other_services_go_back_mean
     await world.commands.rollback(web, DANA, "users complain")
     await world.until(web, Phase.ROLLED_BACK, within=10)
     await world.until(mail, Phase.ROLLBACK_FAILED, within=100)
-    assert any(page.startswith("mail 1.1.0: The rollback failed in R3") for page in world.pages())
+    (page,) = [page for page in world.pages() if page.startswith("mail 1.1.0: The rollback failed in R3")]
+    assert "): The target of R3 tells that it has seen generation 1,772,453,000,000" in page
     (pair,) = [one for one in await world.store.service_regions("mail") if one.region == "R3"]
     assert pair.generation < 100
 

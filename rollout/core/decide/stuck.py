@@ -64,7 +64,7 @@ def overdue(draft: Draft, region: RegionRollout, record: ActionRecord, waited: f
     )
     return say.sentences(
         f"{region.region} is not back on {target(region)} after {say.span(waited)} (limit "
-        f"{say.span(draft.plan.deadlines.restore)}{tried}): {record.result.message or 'no answer yet'}",
+        f"{say.span(draft.plan.deadlines.restore)}{tried}): {_said(draft, region, record)}",
         "It is still read back; look at the region now",
     )
 
@@ -72,6 +72,23 @@ def overdue(draft: Draft, region: RegionRollout, record: ActionRecord, waited: f
 def target(region: RegionRollout) -> str:
     """What a region goes back to, in words."""
     return region.back_to.release.version if region.back_to else "a known good release"
+
+
+def _said(draft: Draft, region: RegionRollout, record: ActionRecord) -> str:
+    """What the target said last, to this or to what was asked since the order; else what runs there."""
+    before = [
+        each.result
+        for each in draft.all_actions
+        if each.action.region == region.region
+        and each.action.generation == region.generation
+        and each.action.kind in (Kind.RESTORE, Kind.VERIFY)
+    ]
+    for result in (record.result, *reversed(before)):
+        if result.message:
+            return result.message
+        if result.running:
+            return f"it runs {say.running(result.running)}"
+    return "no answer yet"
 
 
 def _users(draft: Draft, *regions: RegionRollout) -> str:
