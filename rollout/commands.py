@@ -4,6 +4,7 @@ What must not live here: writing a phase (only the reconciler does), or who may 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from rollout.adopting import FRESH_S, adoptable, refuse_rolled_back
 from rollout.config import Configuration, refuse_unreadable
 from rollout.core import reason as say
-from rollout.core.errors import Conflict, InvalidInput, NotAllowed, NotFound, Problem
+from rollout.core.errors import Conflict, InvalidInput, NotAllowed, NotFound, Problem, StaleWrite
 from rollout.core.machine import PHASES, Trigger
 from rollout.core.model import (
     Intent,
@@ -38,10 +39,12 @@ from rollout.possible import (
     refuse_beside_harm,
     refuse_unbaked,
     stage_of_gate,
+    stays_by_word,
 )
 from rollout.successors import replaced_in
 
 RECENT = 50  # rollouts in which the artifact of a version that is adopted is looked for
+AT_ONCE = 5  # tries of one start, where others at the same moment come first
 _TRIGGERS = {
     IntentKind.HOLD: (Trigger.HOLD,),
     IntentKind.RESUME: (Trigger.RESUME, Trigger.REQUEUE),
@@ -90,6 +93,16 @@ class Commands:
         await self._refuse_already_running(request.release, plan)
         _refuse_unpinned(self._configuration(), plan, request.release)
         await self._refuse_unseen(request.release.service, plan)
+        for _ in range(AT_ONCE):
+            with suppress(StaleWrite):  # another was started since it was looked what is under way
+                return await self._start(request, plan, actor)
+        raise Conflict(
+            f"Nothing was started: other rollouts of {request.release.service} came first, {AT_ONCE} times "
+            "in a row. See which are under way, and start it again.",
+            "rollout-active",
+        )
+
+    async def _start(self, request: StartRequest, plan: Plan, actor: Actor) -> Rollout:
         ahead = await self._ahead(request.release.service, plan)
         now = self._clock.now()
         rollout = new_rollout(request, plan, actor, now)
@@ -105,8 +118,9 @@ class Commands:
             reason=rollout.reason,
         )
         superseding = plan.concurrency == "supersede"
+        beside = None if plan.concurrency == "queue" else {other.id for other in ahead}
         intents = [_supersede(other, rollout, actor, now) for other in ahead] if superseding else []
-        await self._store.add(rollout, plan, first, intents)
+        await self._store.add(rollout, plan, first, intents, beside)
         self._changed()
         return rollout
 
@@ -128,7 +142,7 @@ class Commands:
         """Let a held rollout go on. Raises Conflict where beside it runs what was rolled back itself."""
         case = await self._store.case(rollout_id)
         if Trigger.RESUME in PHASES[case.rollout.phase]:
-            await self._refuse_beside_harm(case)
+            refuse_beside_harm(case, await self._known_good(case))
         return await self._ask(IntentKind.RESUME, rollout_id, actor, reason, seen=seen)
 
     async def promote(
@@ -147,7 +161,7 @@ class Commands:
         case = await self._store.case(rollout_id)
         if Trigger.PROMOTE in PHASES[case.rollout.phase]:
             refuse_unbaked(case, region)
-            await self._refuse_beside_harm(case)
+            refuse_beside_harm(case, await self._known_good(case))
         return await self._ask(IntentKind.PROMOTE, rollout_id, actor, reason, region=region, seen=seen)
 
     async def retry(self, rollout_id: str, actor: Actor, reason: str, *, seen: int | None = None) -> Rollout:
@@ -230,12 +244,15 @@ class Commands:
         """End a rollout that has touched no region. Raises Conflict naming rollback once one is.
 
         One that only observes has nothing to take back, and can always be canceled. So can one in a region
-        that is in doubt: it ends without acting.
+        that is in doubt, and one that was adopted wherever its way back failed: it ends without acting.
         """
         case = await self._store.case(rollout_id)
         doubt = await self._in_doubt(case)
         if doubt:
-            details = {"disown": True, "doubt": doubt}
+            details: dict[str, Any] = {"disown": True, "doubt": doubt}
+            return await self._ask(IntentKind.CANCEL, rollout_id, actor, reason, seen=seen, details=details)
+        if stays := stays_by_word(case.rollout, await self._known_good(case)):
+            details = {"disown": True, "stays": stays}
             return await self._ask(IntentKind.CANCEL, rollout_id, actor, reason, seen=seen, details=details)
         if case.rollout.touched and not case.rollout.finished and not case.plan.observes:
             names = ", ".join(region.region for region in case.rollout.touched)
@@ -296,7 +313,7 @@ class Commands:
             )
             for known in found
         )
-        await self._store.adopt(adopted)
+        await self._store.adopt(adopted, found)
         self._changed()
         return adopted
 
@@ -347,9 +364,9 @@ class Commands:
         doubts = (pair.doubt.text for pair in known if pair.doubt is not None and pair.region in touched)
         return "; ".join(dict.fromkeys(doubts))
 
-    async def _refuse_beside_harm(self, case: Case) -> None:
+    async def _known_good(self, case: Case) -> Mapping[str, Sequence[KnownGood]]:
         known = await self._store.service_regions(case.rollout.release.service)
-        refuse_beside_harm(case, {one.region: one.known_good for one in known})
+        return {one.region: one.known_good for one in known}
 
     async def _refuse_known_bad(self, request: StartRequest, actor: Actor) -> None:
         release = request.release

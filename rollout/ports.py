@@ -362,8 +362,13 @@ class Store(Protocol):
     # ^ newest first unless `oldest`; `before` is the id where a page ended; `busy`: unfinished, or due again
     async def active(self, service: str) -> tuple[Rollout, ...]: ...  # unfinished, oldest first
     async def phase_counts(self) -> Mapping[Phase, int]: ...  # stored rollouts by phase; absent is none
-    async def add(
-        self, rollout: Rollout, plan: Plan, transition: Transition, intents: Sequence[Intent] = ()
+    async def add(  # StaleWrite where another than `beside` is under way in its regions
+        self,
+        rollout: Rollout,
+        plan: Plan,
+        transition: Transition,
+        intents: Sequence[Intent] = (),
+        beside: Collection[str] | None = None,
     ) -> None: ...
     async def commit(self, change: Change, fence: Fence | None = None) -> Rollout: ...
     # ^ raises StaleWrite, Conflict, Fenced
@@ -441,7 +446,9 @@ class Store(Protocol):
     async def service(self, name: str) -> Service: ...
     async def put_service(self, service: Service) -> Service: ...
     async def service_regions(self, service: str) -> tuple[ServiceRegion, ...]: ...
-    async def adopt(self, known_good: Sequence[KnownGood]) -> None: ...  # raises the generations too
+    async def adopt(  # raises the generations too
+        self, known_good: Sequence[KnownGood], looked_at: Sequence[ServiceRegion] = ()
+    ) -> None: ...
     async def was_rolled_back(self, service: str, version: str) -> str | None: ...  # by which rollout
     async def doubted(self) -> tuple[ServiceRegion, ...]: ...  # since the database was put back
     async def settle_doubt(
@@ -456,6 +463,7 @@ class Store(Protocol):
     async def every_region(self) -> tuple[ServiceRegion, ...]: ...  # of all services
     async def known_good_stamp(self) -> tuple[int, int, int]: ...  # differs when a known good or a fence does
     async def know_again(self, pair: ServiceRegion) -> bool: ...  # unless it is known; whether it was not
+    async def taken_in(self) -> frozenset[tuple[str, str]]: ...  # key and state of those known here
     async def take_in(self, emergency: Emergency, now: datetime) -> bool: ...  # ordered without this database
 
     # requests with a key (rollout/once.py); each write of a claim's own task marks it in its transaction

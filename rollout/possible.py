@@ -11,7 +11,7 @@ from rollout.core.decide.target import spoiled_by
 from rollout.core.decide.waiting import no_further
 from rollout.core.errors import Conflict, IllegalTransition, NotAllowed, NotFound
 from rollout.core.machine import PHASES, Trigger
-from rollout.core.model import KnownGood, ObligationState, Phase, Release, Rollout, person
+from rollout.core.model import KnownGood, ObligationState, Phase, RegionPhase, Release, Rollout, person
 from rollout.core.policy import GateStep
 from rollout.ports import Case
 
@@ -109,6 +109,17 @@ def refuse_beside_harm(case: Case, known_good: Mapping[str, Sequence[KnownGood]]
         raise Conflict(say.sentences(*no_further(places)), "beside-harm")
 
 
+def stays_by_word(rollout: Rollout, known_good: Mapping[str, Sequence[KnownGood]]) -> str:
+    """That people adopted this release wherever its way back failed, so that it may end; else empty."""
+    back = (RegionPhase.RESTORED, RegionPhase.PASSED)
+    left = [region.region for region in rollout.touched if region.phase not in back]
+    good = {name: kept[0] for name in left if (kept := known_good.get(name))}
+    stays = [name for name in left if name in good and good[name].release.version == rollout.release.version]
+    if rollout.phase is not Phase.ROLLBACK_FAILED or not left or stays != left:
+        return ""
+    return f"It stays in {', '.join(left)}, where it was adopted ({good[left[0]].by})."
+
+
 def possible_intents(
     case: Case,
     replaced: Collection[str] | None = None,
@@ -123,6 +134,7 @@ def possible_intents(
     if replaced is None:
         replaced = [o.region for o in case.obligations if o.state is ObligationState.TAKEN_OVER]
     goes_on = not spoiled_by(rollout, known_good or {})
+    stays = stays_by_word(rollout, known_good or {})
     takes_back = bool(rollout.touched) and not case.plan.observes
     fits = {
         "approve": rollout.phase is Phase.AWAITING_APPROVAL,
@@ -133,7 +145,7 @@ def possible_intents(
         and Trigger.ROLLBACK in row
         and (rollout.phase is not Phase.ROLLED_BACK or bool(came_again(rollout)))
         and not {region.region for region in rollout.touched} <= set(replaced),
-        "cancel": not takes_back and Trigger.CANCEL in row,
+        "cancel": bool(stays) or (not takes_back and Trigger.CANCEL in row),
         "reject": may_reject(rollout),
         "retry": rollout.phase is Phase.ROLLBACK_FAILED
         or (rollout.finished and rollout.phase is not Phase.SUCCEEDED),

@@ -63,6 +63,7 @@ log = structlog.get_logger(__name__)
 BATCH = 100  # rollouts taken in one tick
 SAMPLES = 5000  # taken in at once
 BUSY_S = 5.0  # before a rollout whose decision did not fit is looked at again
+BUSY_PATIENCE = 12  # tries, a minute, before people hear of it: it may be a way back that is kept waiting
 TROUBLE_S, TROUBLE_CAP_S = 1.0, 300.0  # before a rollout that could not be decided is tried again
 STORE_PATIENCE = 3  # tries before people hear that the database refuses one rollout, and works else
 OVERLAPPING = 200  # rollouts that a rise may be blamed on, the newest
@@ -268,9 +269,12 @@ class Reconciler:
             await self._hold(at_once=True)  # raises where nothing at all can be written
             await self._note_trouble(rollout_id, error, patience=STORE_PATIENCE)
         except RolloutError as error:
+            times = trouble.times + 1 if trouble else 1
             until = self._clock.now() + timedelta(seconds=BUSY_S)
-            self._troubled[rollout_id] = _Trouble(times=0, until=until)
+            self._troubled[rollout_id] = _Trouble(times=min(times, BUSY_PATIENCE + 1), until=until)
             log.warning("rollout not taken further", rollout_id=rollout_id, error=str(error))
+            if times == BUSY_PATIENCE:
+                await self._page(rollout_id, error)
         except Exception as error:
             await self._note_trouble(rollout_id, error)
 
@@ -283,13 +287,15 @@ class Reconciler:
         log.exception("rollout cannot be decided; trying again", rollout_id=rollout_id, in_s=wait_s)
         self._onlooker.undecided()
         if before.times == patience:
-            now, rollout = self._clock.now(), await self._readable(rollout_id)
-            service = rollout.release.service if rollout else ""
-            text = _undecided(rollout_id, rollout, error, now)
-            key = f"{rollout_id}/trouble/{now.isoformat()}"
-            self._telling.tell(
-                Notice(key=key, rollout_id=rollout_id, service=service, text=text, urgent=True)
-            )
+            await self._page(rollout_id, error)
+
+    async def _page(self, rollout_id: str, error: Exception) -> None:
+        """Tell people that a rollout cannot be decided."""
+        now, rollout = self._clock.now(), await self._readable(rollout_id)
+        service = rollout.release.service if rollout else ""
+        text = _undecided(rollout_id, rollout, error, now)
+        key = f"{rollout_id}/trouble/{now.isoformat()}"
+        self._telling.tell(Notice(key=key, rollout_id=rollout_id, service=service, text=text, urgent=True))
 
     async def _readable(self, rollout_id: str) -> Rollout | None:
         """The rollout as it is stored, where that is not what fails."""

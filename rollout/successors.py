@@ -4,15 +4,19 @@ from rollout.core.model import Phase, Rollout
 from rollout.core.succession import replaced
 from rollout.ports import Store
 
+_PAST = (Phase.SUCCEEDED, Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED, Phase.ROLLED_BACK)
 MOST = 50  # of those that succeeded since, the newest
 
 
 async def successors(store: Store, rollout: Rollout) -> tuple[Rollout, ...]:
-    """Releases of the same service that were created later and succeeded; none for what has not ended."""
-    if rollout.phase not in (Phase.SUCCEEDED, Phase.ROLLED_BACK):
+    """Other releases of the same service that succeeded; none for what has touched nothing, or goes forward.
+
+    Which of them came later to a region is for core/succession.py to say.
+    """
+    if not rollout.touched or rollout.phase not in _PAST:
         return ()
     found = await store.rollouts(service=rollout.release.service, phases=(Phase.SUCCEEDED,), limit=MOST)
-    return tuple(one for one in found if (one.created_at, one.id) > (rollout.created_at, rollout.id))
+    return tuple(one for one in found if one.id != rollout.id)
 
 
 async def replaced_in(store: Store, rollout: Rollout) -> frozenset[str]:

@@ -30,7 +30,8 @@ class Lane(StrEnum):
 class Action:
     """What is to be done. `weight` is the candidate's share in percent.
 
-    `within_s` is the time it may take, from being recorded, before it counts as failed; 0 means for ever.
+    `within_s` is the time it may take before it counts as failed; 0 means for ever. It counts from being
+    recorded, and anew from the first attempt.
     `after` is the index, in the same decision, of an action that comes first: this one waits until that
     one has ended, whichever way, and for `wait_s` at most.
     """

@@ -5,6 +5,7 @@ Pure; what decides and what is shown both ask here. What must not live here: wha
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from rollout.core.model import KnownGood, RegionPhase, RegionRollout, Rollout
 
@@ -14,15 +15,21 @@ Known = Mapping[str, Sequence[KnownGood]]  # of each region, the newest first
 def follower(rollout: Rollout, region: RegionRollout, later: Iterable[Rollout]) -> Rollout | None:
     """The newest of `later` that has a region since `rollout`: it is under way there, or succeeded.
 
-    `later` are rollouts of the same service that are unfinished or succeeded; older ones are passed over.
+    `later` are rollouts of the same service that are unfinished or succeeded. Who came later is told by when
+    each touched the region: one that was asked for before may have waited, held, until this one had passed.
     """
-    ours = (rollout.created_at, rollout.id)
+    ours = _came(rollout, region)
     having = [
-        other
+        (_came(other, there), other)
         for other in later
-        if (other.created_at, other.id) > ours and any(_in(region, there) for there in other.touched)
+        for there in other.touched
+        if other.id != rollout.id and _in(region, there) and _came(other, there) > ours
     ]
-    return max(having, key=lambda other: (other.created_at, other.id), default=None)
+    return max(having, key=lambda each: each[0], default=(ours, None))[1]
+
+
+def _came(rollout: Rollout, region: RegionRollout) -> tuple[datetime, datetime, str]:
+    return (region.touched_at or rollout.created_at, rollout.created_at, rollout.id)
 
 
 def _in(region: RegionRollout, there: RegionRollout) -> bool:

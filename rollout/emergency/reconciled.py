@@ -42,6 +42,7 @@ class Emergencies:
         self._store, self._clock, self._regions = store, clock, regions
         self._file, self._seal, self._record = file, seal, record
         self._taken: tuple[int, int] | None = None
+        self._known: frozenset[tuple[str, str]] = frozenset()  # key and state of what was taken in
         self._stamp: tuple[int, ...] = ()
         self._written_at: datetime | None = None
         self.trouble = ""  # why the record of emergencies is not taken in, for whoever asks
@@ -62,15 +63,15 @@ class Emergencies:
         A record that cannot be trusted is said and left alone; the controller goes on.
         """
         stamp = self._record.stamp()
-        if stamp == self._taken:
-            return
+        if stamp == self._taken and (not self._known or self._known <= await self._store.taken_in()):
+            return  # a database that went back since lacks some
         try:
             emergencies, self.trouble = self._record.read(), ""
         except InvalidInput as error:
             log.error("emergencies are not taken in", error=str(error))
             emergencies, self.trouble = (), _UNTRUSTED
         if all([await self._take_in(emergency) for emergency in emergencies]):
-            self._taken = stamp
+            self._taken, self._known = stamp, frozenset((one.key, one.state) for one in emergencies)
 
     async def _take_in(self, emergency: Emergency) -> bool:
         said = {"service": emergency.service, "region": emergency.region, "by": emergency.by}

@@ -26,6 +26,14 @@ class Unstored:
     until: datetime
 
 
+def begun(record: ActionRecord, now: datetime) -> ActionRecord:
+    """One more attempt; the first has its whole time before it, however long it could not begin."""
+    deadline = record.deadline
+    if deadline is not None and record.attempts == 0:
+        deadline = max(deadline, now + timedelta(seconds=record.action.within_s))
+    return replace(record, attempts=record.attempts + 1, deadline=deadline)
+
+
 def ended(record: ActionRecord, state: ActionState, result: ActionResult, now: datetime) -> ActionRecord:
     """It is over, one way or the other."""
     return replace(record, state=state, result=result, ended_at=now, unreachable_since=None)

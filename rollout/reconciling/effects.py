@@ -17,7 +17,7 @@ from rollout.core.errors import Fenced, OutsideError, PermanentError, gone_wrong
 from rollout.core.invariants import may_begin
 from rollout.core.model import ActionState, Kind, Region
 from rollout.http import pool
-from rollout.ports import Clock, Deployer, Progress, Reply, Store
+from rollout.ports import Clock, Deployer, Fence, Progress, Reply, Store
 from rollout.reconciling import attempts
 from rollout.reconciling.holding import Holding
 from rollout.reconciling.lanes import Lanes
@@ -50,7 +50,7 @@ class Effects:
         self._deployer, self._send, self._holding = deployer, send, holding
         self._forbidden, self._changed, self._onlooker = forbidden, changed, onlooker
         self._doing: dict[str, asyncio.Task[None]] = {}
-        self._services: dict[str, str] = {}  # of what is being done, by key
+        self._fences: dict[str, Fence] = {}  # under which it is being done, by key
         self._unstored: dict[str, attempts.Unstored] = {}
         self._lanes = Lanes()
 
@@ -62,12 +62,16 @@ class Effects:
     @property
     def busy(self) -> frozenset[str]:
         """The services for which something is being done."""
-        return frozenset(self._services.values())
+        return frozenset(fence.service for fence in self._fences.values())
 
     def leave_lost(self) -> None:
-        """Stop what is done for services that another replica may hold; it goes on with the same key."""
-        for key, service in self._services.items():
-            if self._holding.is_over(service):
+        """Stop what is done for services that another replica may hold; it goes on with the same key.
+
+        So is what was begun under an older claim: the database may have gone back since, and its key and its
+        generation may be those of another order now.
+        """
+        for key, fence in self._fences.items():
+            if not self._holding.holds(fence):
                 self._doing[key].cancel()
         held, since = self._holding.services, self._clock.now() - FORGOTTEN
         self._unstored = {
@@ -105,19 +109,20 @@ class Effects:
             return False
         if record.key in self._doing or not self._lanes.enter(lane, record.place, record.key):
             return False
-        task = asyncio.create_task(self._do(lane, record), name=record.key)
-        self._doing[record.key], self._services[record.key] = task, record.action.service
+        fence = self._holding.fence(record.action.service)
+        task = asyncio.create_task(self._do(lane, record, fence), name=record.key)
+        self._doing[record.key], self._fences[record.key] = task, fence
         task.add_done_callback(lambda _: self._left(lane, record))
         return True
 
     def _left(self, lane: Lane, record: ActionRecord) -> None:
         """Its room is free; where there was none, others may wait for it."""
         self._doing.pop(record.key, None)
-        self._services.pop(record.key, None)
+        self._fences.pop(record.key, None)
         if self._lanes.leave(lane, record.place, record.key):
             self._changed()
 
-    async def _do(self, lane: Lane, record: ActionRecord) -> None:
+    async def _do(self, lane: Lane, record: ActionRecord, fence: Fence) -> None:
         """One attempt at one action, over connections of its lane and place, and its result recorded."""
         with (
             structlog.contextvars.bound_contextvars(**attempts.names(record)),
@@ -126,7 +131,7 @@ class Effects:
             began = self._clock.now()
             try:
                 after = await self._attempt(lane, record)
-                await self._save(after)
+                await self._save(after, fence)
                 if not after.open:
                     self._changed()
             except Fenced as error:
@@ -148,9 +153,8 @@ class Effects:
         log.warning("action not recorded; it is done again", error=str(error), times=waits.times, in_s=in_s)
         return replace(record, unreachable_since=record.unreachable_since or now)
 
-    async def _save(self, record: ActionRecord) -> None:
-        """Record what became of an attempt. Raises Fenced when another replica holds the service."""
-        fence = self._holding.fence(record.action.service)
+    async def _save(self, record: ActionRecord, fence: Fence) -> None:
+        """Record what became of an attempt, under the claim of its begin. Raises Fenced when that is over."""
         try:
             await self._store.save_action(record, fence)
         except Fenced:
@@ -160,7 +164,7 @@ class Effects:
     async def _attempt(self, lane: Lane, record: ActionRecord) -> ActionRecord:
         if record.action.kind is not Kind.NOTIFY and (why := await self._barred(record)):
             return attempts.held_off(record, why, self._clock.now())
-        record = replace(record, attempts=record.attempts + 1)
+        record = attempts.begun(record, self._clock.now())
         try:
             async with asyncio.timeout(APPLY_TIMEOUT_S):
                 reply = await self._apply(record)

@@ -114,6 +114,10 @@ class Holding:
         """Whether what is under way for a service must stop: another replica may hold it."""
         return service not in self._claims or self._left() <= 0
 
+    def holds(self, fence: Fence) -> bool:
+        """Whether what was begun with it may go on: it is not over, and no newer claim has followed it."""
+        return not self.is_over(fence.service) and self._claims[fence.service] == fence.epoch
+
     def lost(self, fence: Fence) -> None:
         """A write with it was refused; a claim that was gained since is kept."""
         log.warning("fenced: another replica holds the service", service=fence.service, replica=self.owner)

@@ -11,6 +11,7 @@ from rollout.core import reason as say
 from rollout.core.decide import in_the_way
 from rollout.core.decide.blame import suspects, words
 from rollout.core.decide.drift import came_again
+from rollout.core.decide.target import spoiled_by
 from rollout.core.judge import judge
 from rollout.core.judge.alone import acts_at
 from rollout.core.judge.suspects import Suspect
@@ -34,7 +35,7 @@ from rollout.showing.barriers import awaited, gate_views, needs
 from rollout.showing.checks import check_view
 from rollout.showing.exposure import absence, bake, exposure, what_runs
 from rollout.showing.retries import retried
-from rollout.showing.upcoming import goes_back_to, next_in_stage, undeployed
+from rollout.showing.upcoming import next_in_stage, rollback_effect, undeployed
 from rollout.showing.views import (
     CheckView,
     Next,
@@ -331,7 +332,8 @@ class RolloutReader:
 
     def _next_held(self) -> Next:
         hold = self.rollout.hold
-        if hold and hold.until and not hold.expired and hold.then == "resume":
+        stands = spoiled_by(self.rollout, self.known_good) or self._drifted()
+        if hold and hold.until and not hold.expired and hold.then == "resume" and not stands:
             return Next(what="Goes on by itself", at=hold.until)
         if hold and hold.still and self.rollout.touched:
             known = self.rollout.id
@@ -430,10 +432,7 @@ class RolloutReader:
     def _rollback_effect(self) -> str:
         if "rollback" not in self._possible():
             return ""
-        touched = came_again(self.rollout) or self.rollout.touched
-        left = [r for r in touched if r.region not in self.replaced]
-        names = ", ".join(r.region for r in left if r.phase is not RegionPhase.RESTORED or r.drift)
-        return f"Roll back {names}{goes_back_to(self.rollout, left, self.known_good)}"
+        return rollback_effect(self.rollout, self.replaced, self.known_good)
 
     # ------------------------------------------------------------------ numbers
 

@@ -1,10 +1,12 @@
 """What a rollout under way does next, and when: the step after each bake. Nothing here reads the store."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rollout.core import reason as say
+from rollout.core.decide.drift import came_again
 from rollout.core.decide.target import best_known
 from rollout.core.model import KnownGood, Phase, RegionPhase, RegionRollout, Rollout
 from rollout.core.plan import Plan, PlanStep, SetWeight
@@ -52,10 +54,22 @@ def undeployed(case: Case, now: datetime) -> list[str]:
     ]
 
 
-def goes_back_to(
+def rollback_effect(
+    rollout: Rollout, replaced: Collection[str], known_good: Mapping[str, Sequence[KnownGood]]
+) -> str:
+    """What a rollback would do now: "Roll back R3, R1 to 1.0.0"; a newer release has `replaced` regions."""
+    touched = came_again(rollout) or rollout.touched
+    left = [region for region in touched if region.region not in replaced]
+    if rollout.phase is Phase.ROLLBACK_FAILED:  # what failed is tried anew, the best one first
+        stuck = (region for region in left if region.phase is RegionPhase.RESTORE_FAILED)
+        left = [replace(region, tried=(), back_to=None) for region in stuck]
+    names = ", ".join(r.region for r in left if r.phase is not RegionPhase.RESTORED or r.drift)
+    return f"Roll back {names}{_goes_back_to(rollout, left, known_good)}"
+
+
+def _goes_back_to(
     rollout: Rollout, regions: Sequence[RegionRollout], known_good: Mapping[str, Sequence[KnownGood]]
 ) -> str:
-    """Where a rollback would bring these regions, by what is known good there now: " to 1.1.0"."""
     targets = (best_known(rollout, region, known_good) for region in regions)
     versions = " and ".join(sorted({good.release.version for good in targets if good}))
     return f" to {versions}" if versions else ", where no known good release is left"

@@ -155,7 +155,7 @@ def _settle_claims(conn: Connection, change: Change) -> None:
         return
     who = {"holder": rollout.id, "names": list(change.claim)}
     others = {**who, "of_service": rollout.release.service}
-    if rollout.phase is Phase.ROLLING_BACK:
+    if rollout.phase in (Phase.ROLLING_BACK, Phase.ROLLBACK_FAILED):
         conn.execute(_TAKE, others)  # whoever has not touched a region waits for the way back
     try:
         with conn.begin_nested():

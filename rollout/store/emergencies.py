@@ -57,6 +57,11 @@ def know_again(conn: Connection, pair: ServiceRegion) -> bool:
     return True
 
 
+def taken_in(conn: Connection) -> frozenset[tuple[str, str]]:
+    """Key and state of each that is known here; a database that went back lacks some."""
+    return frozenset((row.key, row.state) for row in conn.execute(select(_E.c.key, _E.c.state)))
+
+
 def take_in(conn: Connection, emergency: Emergency, now: datetime) -> bool:
     """Reconcile with what was ordered; whether it was not known yet as it stands now."""
     known = conn.execute(select(_E.c.state).where(_E.c.key == emergency.key)).scalar_one_or_none()

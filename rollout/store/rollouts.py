@@ -201,12 +201,22 @@ def _whole(conn: Connection, rows: Sequence[Row[Any]]) -> tuple[Rollout, ...]:
 
 
 def add(
-    conn: Connection, rollout: Rollout, plan: Plan, transition: Transition, intents: Sequence[Intent]
+    conn: Connection,
+    rollout: Rollout,
+    plan: Plan,
+    transition: Transition,
+    intents: Sequence[Intent],
+    beside: Collection[str] | None = None,
 ) -> None:
-    """A new rollout with the first row of its history. Raises Conflict when its id is taken."""
+    """A new rollout with the first row of its history. Raises Conflict when its id is taken.
+
+    `beside`: those that it may find under way in its regions; StaleWrite where another has come since.
+    """
     assert transition.number == 1, f"history begins with 1, not {transition.number}"
     if conn.execute(select(_R.c.id).where(_R.c.id == rollout.id)).one_or_none() is not None:
         raise Conflict(f"There is already a rollout '{rollout.id}'.", "exists")
+    if beside is not None:
+        _refuse_others(conn, rollout, beside)
     insert_rows(conn, _R, [mapping.rollout_row(rollout) | {"transitions": 1}])
     insert_rows(conn, tables.plans, [mapping.PLAN.row(plan, rollout_id=rollout.id)])
     insert_rows(conn, tables.regions, mapping.region_rows(rollout))
@@ -214,6 +224,13 @@ def add(
         ask(conn, intent)
     add_in_turn(conn, tables.transitions, [mapping.transition_row(rollout.release.service, transition)])
     dialect_of(conn).tell(conn, True)
+
+
+def _refuse_others(conn: Connection, rollout: Rollout, known: Collection[str]) -> None:
+    mine = {region.region for region in rollout.regions}
+    for other in active(conn, rollout.release.service):
+        if other.id not in known and mine & {region.region for region in other.regions}:
+            raise StaleWrite(f"{other.id} was started at the same moment. Read again and decide again.")
 
 
 def ask(conn: Connection, intent: Intent) -> None:

@@ -81,13 +81,29 @@ def regions(conn: Connection, service: str) -> tuple[ServiceRegion, ...]:
     return tuple(mapping.SERVICE_REGION.noun(row) for row in conn.execute(_REGIONS, {"service": service}))
 
 
-def adopt(conn: Connection, known_good: Sequence[KnownGood]) -> None:
-    """A person says what is good; a decision about the pair, so its fence rises."""
+def adopt(conn: Connection, known_good: Sequence[KnownGood], looked_at: Sequence[ServiceRegion] = ()) -> None:
+    """A person says what is good; a decision about the pair, so its fence rises.
+
+    Raises StaleWrite where something was decided about a pair, or it came into doubt, since it was looked at.
+    """
+    looked = {(pair.service, pair.region): pair for pair in looked_at}
     for good in known_good:
         before = _known(conn, good.service).get(good.region) or _unknown(good.service, good.region)
+        _refuse_moved(looked.get((good.service, good.region), before), before)
         seen = taken(before.doubt.seen) if before.doubt else 0
         generation = max(before.generation, seen) + 1
         _save(conn, [pushed(replace(before, generation=generation, doubt=None), good)])
+
+
+def _refuse_moved(looked_at: ServiceRegion, now: ServiceRegion) -> None:
+    was, new = (
+        (pair.generation, pair.known_good, pair.doubt and pair.doubt.since) for pair in (looked_at, now)
+    )
+    if was != new:
+        raise StaleWrite(
+            f"Nothing was adopted: something was decided about {now.service} in {now.region} since it was "
+            "looked at. See what runs there, and adopt again."
+        )
 
 
 def see_running(conn: Connection, seen: ServiceRegion) -> None:

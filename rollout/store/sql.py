@@ -198,10 +198,19 @@ class SqlStore(Store):
         return await self._read(rollouts.phase_counts)
 
     async def add(
-        self, rollout: Rollout, plan: Plan, transition: Transition, intents: Sequence[Intent] = ()
+        self,
+        rollout: Rollout,
+        plan: Plan,
+        transition: Transition,
+        intents: Sequence[Intent] = (),
+        beside: Collection[str] | None = None,
     ) -> None:
-        """A new rollout with the first row of its history. Raises Conflict when its id is taken."""
-        await self._effect(f"rollout:{rollout.id}", rollouts.add, rollout, plan, transition, intents)
+        """A new rollout with the first row of its history. Raises Conflict when its id is taken.
+
+        `beside`: those that it may find under way in its regions; StaleWrite where another has come since.
+        """
+        about = f"rollout:{rollout.id}"
+        await self._effect(about, rollouts.add, rollout, plan, transition, intents, beside)
         self.wrote()
 
     async def commit(self, change: Change, fence: Fence | None = None) -> Rollout:
@@ -358,10 +367,10 @@ class SqlStore(Store):
         """What is known of a service in each region, by region."""
         return await self._read(services.regions, service)
 
-    async def adopt(self, known_good: Sequence[KnownGood]) -> None:
-        """A person says what is good; each generation rises."""
+    async def adopt(self, known_good: Sequence[KnownGood], looked_at: Sequence[ServiceRegion] = ()) -> None:
+        """A person says what is good; each generation rises. Raises StaleWrite when that has moved since."""
         about = f"service:{known_good[0].service}" if known_good else ""
-        await self._effect(about, services.adopt, known_good)
+        await self._effect(about, services.adopt, known_good, looked_at)
 
     async def was_rolled_back(self, service: str, version: str) -> str | None:
         """By which rollout, the last time."""
@@ -394,6 +403,10 @@ class SqlStore(Store):
     async def know_again(self, pair: ServiceRegion) -> bool:
         """Put in what a signed file knows of a pair, unless it is known here."""
         return await self._write(emergencies.know_again, pair)
+
+    async def taken_in(self) -> frozenset[tuple[str, str]]:
+        """Key and state of each emergency that is known here."""
+        return await self._read(emergencies.taken_in)
 
     async def take_in(self, emergency: Emergency, now: datetime) -> bool:
         """Reconcile with what was ordered without this database; False when that is known already."""

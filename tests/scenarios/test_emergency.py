@@ -1,5 +1,6 @@
 """After somebody restored a region without the database: nothing fights it, and people see who did what."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -9,8 +10,10 @@ from rollout.core.model import Kind, KnownGood, Phase, RegionPhase
 from rollout.core.model import Release as Version
 from rollout.emergency.restoring import ABOVE
 from rollout.ports import Emergency, Fence, Replica
+from tests.scenarios.test_watches_that_rest import BROKEN, LONG
 from tests.scenarios.world import ADMIN, DANA, World
 
+MakeWorld = Callable[[dict[str, object]], World]
 REASON = "the database host burns, and R3 fails"
 
 
@@ -54,6 +57,16 @@ async def back(world: World, emergency: Emergency) -> None:
     """The database is there again, with a controller that knows only what is in it."""
     assert await world.store.take_in(emergency, world.clock.now())
     world.reconciler = world.another_controller()
+
+
+async def given_pending(world: World) -> str:
+    """A deploy to R3 that its target has taken, and that does not end; the id of its rollout."""
+    await world.given_known_good()
+    world.plugins.fake_deployer("R3").slow(Kind.DEPLOY, 1000)
+    rollout_id = await world.start("1.1.0")
+    await world.until_region(rollout_id, "R3", RegionPhase.DEPLOYING)
+    await world.run(2)
+    return rollout_id
 
 
 def orders(world: World, region: str = "R3") -> int:
@@ -147,11 +160,7 @@ async def test_what_was_read_back_is_shown_and_neither_bake_nor_reach_goes_on(wo
 
 
 async def test_a_deploy_that_was_pending_is_dropped_and_not_taken_for_a_failure(world: World) -> None:
-    await world.given_known_good()
-    world.plugins.fake_deployer("R3").slow(Kind.DEPLOY, 1000)
-    rollout_id = await world.start("1.1.0")
-    await world.until_region(rollout_id, "R3", RegionPhase.DEPLOYING)
-    await world.run(2)
+    rollout_id = await given_pending(world)
     emergency = await ordered(world, "1.0.0")
     before = orders(world)
     await back(world, emergency)
@@ -161,6 +170,35 @@ async def test_a_deploy_that_was_pending_is_dropped_and_not_taken_for_a_failure(
     assert orders(world) == before
     records = [record for record in (await world.case(rollout_id)).actions if record.state == "dropped"]
     assert "Not done: ana@bastion restored R3 to 1.0.0" in records[0].result.message
+
+
+async def test_another_owner_of_the_hold_does_not_take_it_for_a_deploy_that_failed(world: World) -> None:
+    rollout_id = await given_pending(world)
+    await back(world, await ordered(world, "1.0.0"))
+    await world.run(10)
+    await world.commands.hold(rollout_id, DANA, "I look into it")
+    await world.run(60)
+    rollout = await world.rollout(rollout_id)
+    assert rollout.phase is Phase.HELD
+    assert rollout.hold is not None
+    assert rollout.hold.owner == "dana"
+    assert len(world.pages()) == 1
+
+
+async def test_harm_of_what_arrives_there_late_takes_it_back(make_world: MakeWorld) -> None:
+    world = make_world({"guards": LONG["guards"]})
+    rollout_id = await world.given_baking("1.1.0")
+    target = world.plugins.fake_deployer("R3")
+    target.slow(Kind.DEPLOY, 1000)
+    await world.until_region(rollout_id, "R3", RegionPhase.DEPLOYING)  # from 25 % to 75 %
+    await world.run(2)
+    await back(world, await ordered(world, "1.0.0"))
+    await world.run(15)
+    target._arrange("mail", ["1.1.0"] * 3 + ["1.0.0"])
+    world.given_harm("R3", "1.1.0", BROKEN)
+    view = await world.until(rollout_id, Phase.ROLLED_BACK)
+    assert view.outcome == "rolled_back"
+    assert await world.running("R3") == {"1.0.0": 4}
 
 
 async def test_a_person_then_takes_the_release_back_everywhere(world: World) -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from rollout.commands import StartRequest
-from rollout.core.errors import Conflict, NotFound
-from rollout.core.model import Outcome, Phase, RegionPhase, Release
-from tests.scenarios.world import DANA, DEPLOYER, NAMES, ONE, POLICY, QUICK, World, configuration
+from rollout.core.errors import Conflict, NotFound, PermanentError
+from rollout.core.model import Kind, Outcome, Phase, RegionPhase, Release
+from tests.scenarios.world import ADMIN, DANA, DEPLOYER, NAMES, ONE, POLICY, QUICK, World, configuration
 
 MakeWorld = Callable[[dict[str, object]], World]
 OLD = {"1.0.0": 4}
@@ -40,6 +40,30 @@ async def test_cancel_after_a_region_is_touched_names_rollback(world: World) -> 
     rollout_id = await world.given_baking("1.1.0")
     with pytest.raises(Conflict, match=r"R3 runs 1\.1\.0 already.*use rollback"):
         await world.commands.cancel(rollout_id, DEPLOYER, "wrong version")
+
+
+async def test_what_cannot_go_back_and_was_adopted_can_be_canceled_and_a_fix_goes_forward(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(ONE)
+    rollout_id = await world.given_baking("1.1.0")
+    world.plugins.fake_deployer("R3").fail_next(Kind.RESTORE, PermanentError("the schema was migrated"))
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    await world.until(rollout_id, Phase.ROLLBACK_FAILED)
+    world.plugins.fake_deployer("R3").install("mail", "1.1.0")
+    await world.run(20)
+    assert "cancel" not in (await world.view(rollout_id)).possible
+    with pytest.raises(Conflict, match="use rollback"):
+        await world.commands.cancel(rollout_id, DANA, "we fix forward")
+    await world.commands.adopt("mail", ADMIN, "no way back", ["R3"], "we fix forward")
+    assert "cancel" in (await world.view(rollout_id)).possible
+    fix = await world.start("1.2.0")
+    await world.run(5)
+    assert (await world.rollout(fix)).phase is Phase.QUEUED
+    await world.commands.cancel(rollout_id, DANA, "we fix forward")
+    view = await world.until(rollout_id, Phase.CANCELED)
+    assert "It stays in R3, where it was adopted (" in view.reason.text
+    await world.until(fix, Phase.SUCCEEDED)
 
 
 async def test_a_person_rolls_back_and_it_ends_as_aborted(make_world: MakeWorld) -> None:

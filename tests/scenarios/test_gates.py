@@ -244,6 +244,20 @@ async def test_a_failure_reported_before_its_stage_went_on_is_acted_on_and_not_t
     await world.until(rollout_id, Phase.ROLLED_BACK)
 
 
+async def test_a_report_by_a_clock_that_was_set_back_stands_in_history(make_world: MakeWorld) -> None:
+    world = make_world({**ONE, "steps": [{"set_weight": 75}, {"bake": "20s"}, {"gate": "smoke"}]})
+    rollout_id = await world.given_baking("1.1.0")
+    await report(world, rollout_id, "passed")
+    await world.tick()
+    world.clock.advance(-3)
+    await report(world, rollout_id, "failed", "3 of 40")
+    await world.run(6)
+    rows = [e.transition for e in await world.store.events(rollout_id=rollout_id, limit=1000)]
+    (said,) = [row.reason.text for row in rows if row.trigger == "note"]
+    assert said.startswith("pipeline reports that gate smoke of R3 failed: 3 of 40")
+    assert said.endswith("It counts as older than the last.")
+
+
 def test_a_gate_stands_once_in_a_stage_since_one_report_would_pass_it_twice() -> None:
     gate = {"gate": "smoke"}
     steps = [{"set_weight": 25}, {"bake": "6s"}, gate, {"set_weight": 75}, {"bake": "6s"}, gate]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from rollout.core.errors import PermanentError
 from rollout.core.model import Kind, Outcome, Phase, RegionPhase
-from tests.scenarios.world import ADMIN, DANA, NAMES, QUICK, World
+from tests.scenarios.world import ADMIN, DANA, NAMES, ONE, QUICK, World
 
 MakeWorld = Callable[[dict[str, object]], World]
 OLD = {"1.0.0": 4}
@@ -95,6 +95,20 @@ async def test_when_every_known_good_failed_a_person_can_try_them_all_again(make
     await world.commands.rollback(rollout_id, ADMIN, "try all again")
     await world.until(rollout_id, Phase.ROLLED_BACK)
     assert await world.running("R3") == {"1.1.0": 4}
+
+
+async def test_where_every_known_good_failed_it_is_shown_to_which_another_try_goes(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(ONE)
+    rollout_id = await world.given_baking("1.1.0")
+    world.plugins.fake_deployer("R3").fail_next(Kind.RESTORE, GONE)
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    view = await world.until(rollout_id, Phase.ROLLBACK_FAILED)
+    assert view.rollback_effect == "Roll back R3 to 1.0.0"
+    await world.commands.rollback(rollout_id, DANA, "the image is back")
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    assert await world.running("R3") == OLD
 
 
 async def test_an_unreachable_region_delays_no_other_and_is_never_shown_as_done(

@@ -6,6 +6,7 @@ import pytest
 
 from rollout.core.errors import Conflict
 from rollout.core.model import Outcome, Phase, RegionPhase
+from tests.scenarios.test_drift import by_hand
 from tests.scenarios.world import DANA, DEPLOYER, ERIN, QUICK, World
 
 MakeWorld = Callable[[dict[str, object]], World]
@@ -48,6 +49,18 @@ async def test_a_hold_then_resume_goes_on_by_itself(make_world: MakeWorld) -> No
     assert view.next is not None
     assert view.next.what == "Goes on by itself"
     assert (await world.until(rollout_id, Phase.SUCCEEDED)).outcome is Outcome.PROMOTED
+
+
+async def test_a_hold_then_resume_fights_no_hand_that_people_know_of(make_world: MakeWorld) -> None:
+    world = make_world({"steps": [{"set_weight": 75}, {"bake": "60s"}]})
+    rollout_id = await world.given_baking("1.1.0")
+    await world.commands.hold(rollout_id, DANA, "lunch", for_s=30, then="resume")
+    await world.run(3)
+    by_hand(world, "R3", *["1.0.9-hotfix"] * 4)
+    await world.run(50)
+    view = await world.view(rollout_id)
+    assert (view.phase, view.reason.code) == (Phase.HELD, "hold.expired")
+    assert await world.running("R3") == {"1.0.9-hotfix": 4}
 
 
 async def test_a_new_owner_replaces_the_hold(world: World) -> None:

@@ -8,6 +8,7 @@ import pytest
 from rollout.commands import StartRequest
 from rollout.core.errors import Conflict
 from rollout.core.model import IntentKind, Kind, Outcome, Phase, RegionPhase, Release
+from tests.scenarios.test_emergency import back, ordered
 from tests.scenarios.world import DANA, HEALTHY, NAMES, Health, World
 
 MakeWorld = Callable[[dict[str, Any]], World]
@@ -43,11 +44,16 @@ async def given_observed_baking(world: World) -> str:
     return rollout_id
 
 
-def then_nothing_was_touched(world: World) -> None:
-    """Only readings, and words to people that wake nobody."""
+def then_nothing_was_ordered(world: World) -> None:
+    """Only readings."""
     for name in NAMES:
         calls = world.plugins.fake_deployer(name).calls
         assert {action.kind for _, action in calls} <= {Kind.VERIFY}
+
+
+def then_nothing_was_touched(world: World) -> None:
+    """Only readings, and words to people that wake nobody."""
+    then_nothing_was_ordered(world)
     assert world.pages() == []
     assert all(text.startswith("Observing: ") for text in world.notices())
 
@@ -185,6 +191,20 @@ async def test_it_can_be_canceled_at_any_time_and_never_rolled_back(make_world: 
     await world.run(5)
     assert await world.running("R3") == {"1.0.0": 2, "1.1.0": 2}
     then_nothing_was_touched(world)
+
+
+async def test_resumed_after_an_emergency_it_orders_nothing_and_can_be_ended(make_world: MakeWorld) -> None:
+    world = make_world(WATCHING)
+    rollout_id = await given_observed_baking(world)
+    await back(world, await ordered(world, "1.0.0"))
+    await world.until(rollout_id, Phase.HELD)
+    await world.run(10)
+    await world.commands.resume(rollout_id, DANA, "look on")
+    await world.run(10)
+    await world.commands.cancel(rollout_id, DANA, "then not")
+    await world.until(rollout_id, Phase.CANCELED)
+    assert await world.running("R3") == {"1.0.0": 4}
+    then_nothing_was_ordered(world)
 
 
 async def test_a_newer_release_ends_it_without_taking_anything_back(make_world: MakeWorld) -> None:

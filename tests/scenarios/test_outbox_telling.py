@@ -10,7 +10,7 @@ import pytest
 
 from rollout import reconciler as shell
 from rollout.core.actions import ActionRecord
-from rollout.core.errors import PermanentError, TransientError
+from rollout.core.errors import Conflict, PermanentError, TransientError
 from rollout.core.model import ActionState, Kind
 from rollout.ports import Notice, Notifier
 from rollout.reconciler import Reconciler
@@ -154,6 +154,23 @@ async def test_that_a_rollout_cannot_be_decided_is_told_also_after_an_outage_of_
         f"Ask `rollout rollback {rollout_id}`; if status does not say 'rolling back' within a minute, in "
         "each of R3: `rollout emergency restore mail --region R --even-so --reason …`."
     )
+
+
+async def test_that_a_decision_does_not_fit_for_a_minute_is_told_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+
+    async def commit(*_: Any) -> Any:
+        raise Conflict("R3 is held by rollout 'ro_2'.", "region-busy")
+
+    monkeypatch.setattr(world.store, "commit", commit)
+    await world.run(50)
+    assert world.pages() == []
+    await world.run(200)
+    (page,) = world.pages()
+    assert page.startswith(f"mail 1.1.0 ({rollout_id}) cannot be decided since ")
+    assert "R3 is held by rollout 'ro_2'" in page
 
 
 async def test_that_a_region_is_in_doubt_is_told_also_after_an_outage_and_after_a_crash(

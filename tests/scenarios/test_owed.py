@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from typing import cast
 
+import pytest
+
 from rollout.core.errors import Conflict, PermanentError, TransientError
 from rollout.core.model import Kind, ObligationKind, ObligationState, Phase, RegionPhase
+from tests.scenarios.test_drift import by_hand
 from tests.scenarios.world import DANA, HEALTHY, NAMES, ONE, POLICY, QUICK, World
 
 MakeWorld = Callable[[dict[str, object]], World]
@@ -121,6 +124,21 @@ async def test_an_overdue_watch_is_looked_at_as_often_as_it_is_judged(make_world
     await world.run(200)
     assert await owed(world, rollout_id, ObligationKind.WATCH) == {"R3": ObligationState.UNPROVEN}
     assert (await world.rollout(rollout_id)).next_due_at is None
+
+
+@pytest.mark.parametrize("before_s", [0, 2])
+async def test_a_watch_ends_by_nothing_that_was_seen_to_run_and_not_read_back_yet(
+    make_world: MakeWorld, before_s: int
+) -> None:
+    world = make_world(ONE)
+    rollout_id = await world.given_succeeded()
+    (watch,) = (await world.case(rollout_id)).obligations
+    while (watch.until - world.clock.now()).total_seconds() > before_s:
+        await world.tick()
+    by_hand(world, "R3", *["1.0.0"] * 4)
+    await world.run(40)
+    assert await owed(world, rollout_id, ObligationKind.WATCH) == {"R3": ObligationState.UNPROVEN}
+    assert await world.running("R3") == {"1.0.0": 4}
 
 
 async def test_a_holdback_is_read_back_again_where_a_reading_failed(make_world: MakeWorld) -> None:

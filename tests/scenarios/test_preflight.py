@@ -6,7 +6,7 @@ import pytest
 
 from rollout.core.errors import Conflict, PermanentError, TransientError
 from rollout.core.model import Kind, Phase, Service
-from tests.scenarios.world import ADMIN, DANA, NAMES, QUICK, World
+from tests.scenarios.world import ADMIN, DANA, NAMES, QUICK, World, with_policies
 
 MakeWorld = Callable[[dict[str, object]], World]
 
@@ -32,6 +32,19 @@ async def test_without_a_known_good_it_is_held_and_adoption_lets_it_go_on(make_w
     assert {good.release.version for good in adopted} == {"1.0.0"}
     await world.commands.resume(rollout_id, DANA, "adopted")
     await world.until(rollout_id, Phase.SUCCEEDED)
+
+
+async def test_the_adoption_that_is_named_is_refused_for_no_other_region(world: World) -> None:
+    two = {**QUICK, "name": "two", "stages": [{"regions": ["R3"]}, {"regions": ["R1"]}], "watch": "10m"}
+    with_policies(world, two)
+    await world.given_known_good(regions=["R3", "R1"])
+    await world.until(await world.start("1.1.0", policy="two"), Phase.SUCCEEDED)
+    view = await world.until(await world.start("1.2.0"), Phase.HELD)
+    assert "adopt it (rollout adopt mail --region R2 --reason …), then resume" in view.reason.text
+    with pytest.raises(Conflict, match="Only a region that runs one version alone"):
+        await world.commands.adopt("mail", ADMIN, "it serves well")
+    (good,) = await world.commands.adopt("mail", ADMIN, "it serves well", ["R2"])
+    assert good.release.version == "1.0.0"
 
 
 async def test_a_region_that_runs_two_versions_cannot_be_adopted(world: World) -> None:

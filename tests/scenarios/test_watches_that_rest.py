@@ -6,18 +6,19 @@ from typing import Any
 
 import pytest
 
-from rollout.core.errors import Conflict
-from rollout.core.model import Intent, IntentKind, ObligationKind, ObligationState, Phase, RegionPhase
+from rollout.core.errors import Conflict, PermanentError
+from rollout.core.model import Intent, IntentKind, Kind, ObligationKind, ObligationState, Phase, RegionPhase
 from rollout.core.signals import Sample
 from rollout.ports import Ask, Reading
 from tests.scenarios.test_owed import owed
 from tests.scenarios.test_succession import given_by_hand
-from tests.scenarios.world import DANA, HEALTHY, NAMES, POLICY, QUICK, Health, World, with_policies
+from tests.scenarios.world import ADMIN, DANA, HEALTHY, NAMES, POLICY, QUICK, Health, World, with_policies
 
 MakeWorld = Callable[[dict[str, object]], World]
 GUARDS = {**POLICY["guards"], "success": {"below": 50, "for": "10s"}}  # type: ignore[dict-item]
 LONG: dict[str, Any] = {**QUICK, "watch": "10m", "guards": GUARDS}
 SLOW = {**LONG, "name": "slow", "steps": [{"set_weight": 75}, {"bake": "100s"}]}
+IN_R3 = {**LONG, "name": "one", "stages": [{"regions": ["R3"]}]}
 BROKEN: Health = {"errors": (45.0, 50.0), "restarts": HEALTHY["restarts"]}
 WATCH = ObligationKind.WATCH
 
@@ -35,6 +36,16 @@ async def given_newer(world: World, version: str = "1.2.0", policy: str = "slow"
     await world.until_region(newer, "R3", RegionPhase.BAKING)
     await world.run(seconds)
     return newer
+
+
+async def given_slice(world: World) -> tuple[str, str]:
+    """1.1.0 has R1, R2, and the slice of R3 that 1.2.0, which succeeded there, holds back; their ids."""
+    with_policies(world, LONG, IN_R3)
+    first = await world.given_succeeded()
+    newer = await world.start("1.2.0", policy="one")
+    await world.until(newer, Phase.SUCCEEDED)
+    await world.run(5)
+    return first, newer
 
 
 async def taken_back(world: World, rollout_id: str) -> None:
@@ -101,12 +112,7 @@ async def test_a_newer_release_that_nobody_has_deployed_yet_keeps_nobody_from_go
 
 
 async def test_a_slice_that_is_held_back_on_what_was_rolled_back_itself_follows(world: World) -> None:
-    one = {**LONG, "name": "one", "stages": [{"regions": ["R3"]}]}
-    with_policies(world, LONG, one)
-    first = await world.given_succeeded()
-    newer = await world.start("1.2.0", policy="one")
-    await world.until(newer, Phase.SUCCEEDED)
-    await world.run(5)
+    first, newer = await given_slice(world)
     world.given_harm("R1", "1.1.0", BROKEN)
     await world.until(first, Phase.ROLLED_BACK)
     await world.run(30)
@@ -114,6 +120,57 @@ async def test_a_slice_that_is_held_back_on_what_was_rolled_back_itself_follows(
     (page,) = [page for page in world.pages() if page.startswith("mail 1.2.0")]
     assert page.startswith("mail 1.2.0: R3 kept 25 % on 1.1.0, which was rolled back itself; they follow now")
     assert (await owed(world, newer, WATCH))["R3"] is ObligationState.OPEN
+
+
+async def test_a_slice_that_cannot_follow_before_its_watch_ends_is_not_said_to_be_late(world: World) -> None:
+    first, _ = await given_slice(world)
+    world.plugins.fake_deployer("R3").fail_next(Kind.DEPLOY, PermanentError("No capacity."))
+    world.given_harm("R1", "1.1.0", BROKEN)
+    await world.until(first, Phase.ROLLED_BACK)
+    await world.run(30)
+    (page,) = [page for page in world.pages() if "could not be brought" in page]
+    assert "R3 could not be brought from 75 % to 100 % of 1.2.0: No capacity. The rest stays" in page
+
+
+async def test_a_late_way_back_that_fails_at_once_has_what_a_newer_one_has_not_touched(
+    make_world: MakeWorld,
+) -> None:
+    """R1 has no known good left, R2 has 0.9.0; a newer release has claimed both, and bakes in R3."""
+    world = make_world(LONG)
+    with_policies(world, LONG, SLOW, IN_R3)
+    await world.given_known_good("0.9.0", regions=["R3", "R2"])
+    for name in NAMES:
+        world.plugins.fake_deployer(name).install("mail", "1.0.0")
+    await world.run(20)
+    await world.commands.adopt("mail", ADMIN, "it serves well")
+    first = await world.start("1.1.0")
+    await world.until(first, Phase.SUCCEEDED)
+    again = await world.start("1.0.0", policy="one")
+    await world.until_region(again, "R3", RegionPhase.BAKING)
+    await taken_back(world, again)
+    newer = await given_newer(world)
+    world.given_harm("R1", "1.1.0", BROKEN)
+    await world.until(first, Phase.ROLLBACK_FAILED)
+    await world.run(10)
+    (page,) = [page for page in world.pages() if "rollback failed" in page]
+    assert page.startswith("mail 1.1.0: The rollback failed in R1 (35 % of users)")
+    assert await world.running("R2") == {"0.9.0": 4}
+    assert (await world.rollout(newer)).phase is Phase.HELD
+
+
+async def test_a_hold_beside_what_was_rolled_back_itself_is_not_shown_to_end_by_itself(world: World) -> None:
+    first = await world.given_succeeded()
+    newer = await given_newer(world)
+    world.given_harm("R1", "1.1.0", BROKEN)
+    await world.until(first, Phase.ROLLED_BACK)
+    await world.until(newer, Phase.HELD)
+    await world.commands.hold(newer, DANA, "I think", for_s=60, then="resume")
+    await world.run(2)
+    view = await world.view(newer)
+    assert view.next is not None
+    assert view.next.what == "Stays held until somebody acts"
+    await world.run(70)
+    assert (await world.rollout(newer)).reason.code == "hold.expired"
 
 
 async def test_what_is_beside_a_release_that_was_rolled_back_itself_goes_no_further(world: World) -> None:

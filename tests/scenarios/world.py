@@ -1,6 +1,6 @@
 """Given / when / then over the real reconciler, commands, queries and store, with fakes at the edges."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,13 +100,15 @@ class World:
 
     # ------------------------------------------------------------------ given
 
-    async def given_known_good(self, version: str = "1.0.0", *, history_s: int = 30) -> None:
-        """Every region runs `version`, adopted, with some history."""
+    async def given_known_good(
+        self, version: str = "1.0.0", *, history_s: int = 30, regions: Sequence[str] = ()
+    ) -> None:
+        """Every region runs `version`, adopted there or in `regions` alone, with some history."""
         for name in NAMES:
             self.plugins.fake_deployer(name).install("mail", version)
         await self.store.put_service(Service(name="mail", policy="standard"))
         await self.run(history_s)
-        await self.commands.adopt("mail", ADMIN, "it serves well")
+        await self.commands.adopt("mail", ADMIN, "it serves well", regions)
 
     def given_harm(self, region: str, version: str, health: Health = FAILING) -> None:
         """From now on `version` is bad in `region`."""

@@ -143,7 +143,12 @@ class NotingStore(SqlStore):
         return written
 
     async def add(
-        self, rollout: Rollout, plan: Plan, transition: Transition, intents: Sequence[Intent] = ()
+        self,
+        rollout: Rollout,
+        plan: Plan,
+        transition: Transition,
+        intents: Sequence[Intent] = (),
+        beside: Collection[str] | None = None,
     ) -> None:
         claim = current_claim()
 
@@ -151,7 +156,9 @@ class NotingStore(SqlStore):
             key = claim.key if claim else ""
             return history.Added(by=self.name, rollout=rollout, plan=plan, transition=transition, key=key)
 
-        await self._noting(note, lambda: super(NotingStore, self).add(rollout, plan, transition, intents))
+        await self._noting(
+            note, lambda: super(NotingStore, self).add(rollout, plan, transition, intents, beside)
+        )
 
     async def ask(self, intent: Intent) -> None:
         await self._noting(

@@ -137,7 +137,8 @@ def keep_going_back(draft: Draft) -> None:
     """Follow every region on its way back; end when all were read back, or say that one cannot."""
     known = {} if draft.phase is Phase.ROLLING_BACK else {r.region: r.trouble for r in _stuck(draft)}
     for region in draft.rollout.touched:
-        if region.phase in (*_BACK, RegionPhase.RESTORED) and revoked(draft, region):
+        ours = region.phase is not RegionPhase.RESTORED or not taken_over_by(draft, region)
+        if region.phase in (*_BACK, RegionPhase.RESTORED) and ours and revoked(draft, region):
             _leave_revoked(draft, region)
         if draft.rollout.region(region.region).phase in _BACK:
             _follow(draft, region.region)

@@ -66,8 +66,17 @@ def look(draft: Draft) -> None:
             _compare(draft, name, ordered)
             if draft.phase is Phase.ROLLED_BACK:  # nothing else may look at it any more
                 draft.wake_in(draft.plan.judging.interval)
+        elif draft.phase is Phase.HELD:
+            _read_on(draft, draft.rollout.region(name))
         elif draft.phase is Phase.ROLLED_BACK:  # a newer release, or somebody's word, answers for it now
             draft.set_region(name, drift=None)
+
+
+def _read_on(draft: Draft, region: RegionRollout) -> None:
+    """What runs now where people know of something else, so that harm of what came there again is seen."""
+    seen = draft.facts.running.get(region.region)
+    if region.drift is not None and region.drift.told and seen is not None and seen.at > region.drift.at:
+        draft.set_region(region.region, drift=replace(region.drift, at=seen.at, running=seen.running))
 
 
 def drifting(draft: Draft) -> bool:
@@ -111,6 +120,9 @@ def order_again(draft: Draft, actor: str) -> None:
         ordered = _ordered(draft, region)
         if region.drift is None or not region.drift.told:
             continue
+        if draft.plan.observes:  # an emergency was there; what runs is read, and never ordered
+            draft.set_region(region.region, drift=None)
+            continue
         if region.phase is RegionPhase.DEPLOYING:
             draft.deploy(region.region, region.weight)
         elif ordered is not None:
@@ -148,7 +160,7 @@ def _ordered(draft: Draft, region: RegionRollout) -> _Ordered | None:
     good = region.back_to.release.version
     if region.phase in _HERE and (draft.phase in _UNDER_WAY or _watched(draft, region)):
         ordered = _Ordered(version=draft.rollout.release.version, beside=good, weight=region.weight)
-    elif region.phase is RegionPhase.RESTORED and (draft.phase in _BACK or _recovering(draft, region)):
+    elif region.phase is RegionPhase.RESTORED and (_going_back(draft, region) or _recovering(draft, region)):
         ordered = _Ordered(version=good, beside=None, weight=100)
     else:
         return None
@@ -162,6 +174,11 @@ def _on(region: RegionRollout, running: Mapping[str, int]) -> bool:
 def _watched(draft: Draft, region: RegionRollout) -> bool:
     owed = draft.phase is Phase.SUCCEEDED and _owed(draft, region, ObligationKind.WATCH)
     return owed and not _taken_over(draft, region)
+
+
+def _going_back(draft: Draft, region: RegionRollout) -> bool:
+    """Whether it is on the way back; what came again is taken back beside what was released since."""
+    return draft.phase in _BACK and not _taken_over(draft, region)
 
 
 def _recovering(draft: Draft, region: RegionRollout) -> bool:

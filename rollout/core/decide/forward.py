@@ -1,7 +1,7 @@
 """Going forward: stages, steps and their barriers. Nothing here may promote without evidence."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rollout.core import reason as say
 from rollout.core.actions import ActionRecord
@@ -196,11 +196,18 @@ def _deploy_read_back(draft: Draft, region: RegionRollout, record: ActionRecord)
             judge_from=draft.now + timedelta(seconds=draft.plan.judging.warmup),
             bake_started_at=None if passed else draft.now,
         )
-    elif (draft.now - region.since).total_seconds() > draft.plan.deadlines.deploy:
+    elif draft.now > _deploy_until(draft, region):
         message = record.result.message if record.state is not ActionState.SUCCEEDED else f"it runs {shown}."
         _deploy_failed(draft, region, f"not read back in {say.span(draft.plan.deadlines.deploy)}: {message}")
     else:
         draft.verify(region, verify_again_in(draft, region))
+
+
+def _deploy_until(draft: Draft, region: RegionRollout) -> datetime:
+    """Until when it is to be read back: as long as its order may take, which counts from its begin."""
+    order = draft.newest(region.region, Kind.DEPLOY)
+    until = region.since + timedelta(seconds=draft.plan.deadlines.deploy)
+    return until if order is None or order.deadline is None else max(until, order.deadline)
 
 
 def _deploy_failed(draft: Draft, region: RegionRollout, message: str) -> None:

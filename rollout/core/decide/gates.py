@@ -31,11 +31,13 @@ def take_in(draft: Draft, intent: Intent) -> None:
         url=str(intent.details.get("url", "")),
         message=intent.reason,
     )
+    text = f"{intent.actor} reports that {_title(draft, name, stage)} {_said(report)}"
     before = newest(draft.rollout, name, stage)
     if before is not None and before.at > report.at:
+        older = f"{text} It counts as older than the last."
+        draft.remark(Remark.NOTE, say.plain("gate.older", older), intent.actor)
         return  # a clock was set back, or a copy came late: the newer one stays
     draft.set(gates=(*(each for each in draft.rollout.gates if each is not before), report))
-    text = f"{intent.actor} reports that {_title(draft, name, stage)} {_said(report)}"
     draft.remark(Remark.GATE_REPORTED, say.plain("gate.reported", text), intent.actor)
     if before and before.status == "passed" and report.status == "failed" and _is_past(draft, report):
         _tell_late(draft, text)

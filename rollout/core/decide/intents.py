@@ -42,7 +42,8 @@ def expire_hold(draft: Draft) -> None:
         draft.wake_at(hold.until)
         return
     lasted = say.span((draft.now - hold.since).total_seconds())
-    stands = spoiled(draft) or any(outranked(draft, region) for region in draft.rollout.regions)
+    told = any(r.drift is not None and r.drift.told for r in draft.rollout.touched)  # a person must say it
+    stands = told or spoiled(draft) or any(outranked(draft, region) for region in draft.rollout.regions)
     if hold.then == "resume" and not stands:
         _go_on(draft, hold.owner, f"The hold of {hold.owner} ended after {lasted}, as set: {hold.reason}")
         return
@@ -91,12 +92,17 @@ def _hold(draft: Draft, intent: Intent) -> None:
         since=draft.now,
         until=intent.until,
         then=intent.then,
-        still=bool(intent.details.get("still")),
+        still=bool(intent.details.get("still")) or _stands_still(draft),
     )
     reason = say.plain("held", f"{intent.actor} holds it{until}: {intent.reason}")
     draft.move(Trigger.HOLD, reason, intent.actor, hold=hold)
-    if hold.still:
+    if intent.details.get("still"):
         draft.notify(_after_emergency(draft, intent), urgent=True)
+
+
+def _stands_still(draft: Draft) -> bool:
+    """Whether an emergency put something else there, which another owner of the hold does not change."""
+    return draft.rollout.hold is not None and draft.rollout.hold.still
 
 
 def _after_emergency(draft: Draft, intent: Intent) -> str:
@@ -170,11 +176,12 @@ def _cancel(draft: Draft, intent: Intent) -> None:
 
 
 def _disown(draft: Draft, intent: Intent) -> None:
-    """End it without acting: what became of it is not in this database, which somebody went around."""
-    if not _allowed(draft, Trigger.DISOWN):
+    """End it without acting: somebody went around this database, or adopted what cannot go back."""
+    stays = intent.details.get("stays")
+    if not _allowed(draft, Trigger.DISOWN) or (stays and draft.phase is not Phase.ROLLBACK_FAILED):
         return
-    doubt = intent.details.get("doubt") or "the database was put back"
-    text = f"{_by(intent, 'ended it without acting').rstrip('.')}. It was in doubt: {doubt}."
+    doubt = f"It was in doubt: {intent.details.get('doubt') or 'the database was put back'}"
+    text = say.sentences(_by(intent, "ended it without acting"), stays or doubt)
     reason = say.plain("disowned", text)
     for record in draft.all_actions:
         if record.open and record.action.kind is not Kind.NOTIFY:  # what people have not been told is told

@@ -102,7 +102,7 @@ def _watch(draft: Draft, watch: Obligation) -> None:
     if revoked(draft, region) and _release_holdback(draft, watch.region):
         _say_released(draft, region)
     problem = _blind(draft, watch.region)
-    if draft.now < watch.until:
+    if draft.now < watch.until or (region.drift is not None and not region.drift.told):
         _note_blindness(draft, watch, problem)
         draft.wake_in(draft.plan.judging.interval)
     elif problem is None:
@@ -245,16 +245,20 @@ def _follow_holdback(draft: Draft, region: RegionRollout) -> None:
 
 
 def _holdback_in_time(draft: Draft, region: RegionRollout) -> bool:
-    """Whether the order for the whole region has its time still."""
-    order, limit = draft.newest(region.region, Kind.DEPLOY), draft.plan.deadlines.deploy
-    return order is not None and (draft.now - order.recorded_at).total_seconds() <= limit
+    """Whether the order for the whole region has its time still, which counts from its begin."""
+    order = draft.newest(region.region, Kind.DEPLOY)
+    return order is not None and order.deadline is not None and draft.now <= order.deadline
 
 
 def _stays_back(draft: Draft, region: RegionRollout, order: ActionRecord, message: str) -> None:
     draft.set_region(region.region, weight=round(100 - draft.plan.holdback))
+    watched = any(
+        o.kind is ObligationKind.WATCH and o.region == region.region for o in draft.open_obligations()
+    )
+    when = "" if watched else " after its watch"
     text = (
         f"{region.region} could not be brought from {100 - draft.plan.holdback:g} % to 100 % of "
-        f"{draft.rollout.release.version} after its watch: {message} The rest stays on "
+        f"{draft.rollout.release.version}{when}: {message} The rest stays on "
         f"{order.action.from_version}; release again, or move it by hand."
     )
     draft.notify(text, urgent=True)

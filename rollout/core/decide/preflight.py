@@ -38,7 +38,7 @@ def prove(draft: Draft, region: RegionRollout) -> Reason | None:
     if not known:
         text = (
             f"{region.region} has no known good release of {service} to go back to. If what runs there is "
-            f"good, adopt it (rollout adopt {service} --reason …), then resume."
+            f"good, adopt it (rollout adopt {service} --region {region.region} --reason …), then resume."
         )
         return say.plain("preflight.no_known_good", text, region=region.region)
     if known[0].release.version == draft.rollout.release.version:
