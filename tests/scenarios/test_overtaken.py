@@ -8,16 +8,19 @@ from tests.scenarios.test_watches_that_rest import BROKEN, LONG, SLOW
 from tests.scenarios.world import DANA, ERIN, NAMES, World, with_policies
 
 MakeWorld = Callable[[dict[str, object]], World]
+ONLY_R3 = {**LONG, "name": "one", "stages": [{"regions": ["R3"]}]}
 OLD = {"1.0.0": 4}
 OLDER_THERE = {"1.0.5": 3, "1.1.0": 1}
 
 
-async def given_overtaken(make_world: MakeWorld, watch: str = "10m") -> tuple[World, str, str]:
+async def given_overtaken(
+    make_world: MakeWorld, watch: str = "10m", policy: str = "slow"
+) -> tuple[World, str, str]:
     """1.0.5 was asked for first and bakes in R3 last, over 1.1.0, which is watched everywhere; their ids."""
     world = make_world({**LONG, "watch": watch})
-    with_policies(world, {**LONG, "watch": watch}, SLOW)
+    with_policies(world, {**LONG, "watch": watch}, SLOW, ONLY_R3)
     await world.given_known_good()
-    older = await world.start("1.0.5", policy="slow")
+    older = await world.start("1.0.5", policy=policy)
     await world.commands.hold(older, DANA, "not before the meeting")
     await world.until(older, Phase.HELD)
     newer = await world.start("1.1.0")
@@ -78,3 +81,14 @@ async def test_the_watch_of_the_newer_one_ends_and_orders_nothing_over_the_older
     assert (watches["R1"], watches["R2"]) == (ObligationState.MET, ObligationState.MET)
     released = {"1.1.0": 4}
     assert [await world.running(name) for name in NAMES] == [OLDER_THERE, released, released]
+
+
+async def test_harm_of_the_newer_one_leaves_the_older_where_that_has_passed(make_world: MakeWorld) -> None:
+    world, older, newer = await given_overtaken(make_world, policy="one")
+    await world.until(older, Phase.SUCCEEDED)
+    await world.run(20)
+    assert not world.pages()
+    world.given_harm("R1", "1.1.0", BROKEN)
+    await world.until(newer, Phase.ROLLED_BACK)
+    await world.run(30)
+    assert [await world.running(name) for name in NAMES] == [{"1.0.5": 4}, OLD, OLD]
