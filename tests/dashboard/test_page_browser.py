@@ -307,11 +307,11 @@ def test_what_a_page_weighs(served: Served, log_in: Open) -> None:
     assert len((static / "live.js").read_text().splitlines()) < 120
 
 
-def test_a_session_that_is_over_is_said_at_once(served: Served, log_in: Open) -> None:
+def test_a_session_that_is_over_is_said_when_the_page_looks_next(served: Served, log_in: Open) -> None:
     page = log_in()
     served.stage.access_store.sessions.clear()
     expect(page.locator("#stale")).to_contain_text(
-        "the session is over: reload to log in again", timeout=15_000
+        "the session is over: reload to log in again", timeout=30_000
     )
 
 
