@@ -25,12 +25,19 @@ def eight_faults(world: World, cycles: int, policy: str = "two") -> Figures:
         f"no {kind} met the fault '{fault}'"
         for fault in set(Fault) - {Fault.LOSS, Fault.FLAP}
         for kind in ("rehearse", "deploy", "verify", "collect", "restore")
-        if not world.rules.met[fault, kind]
+        if not world.rules.met[fault, kind] and not (kind == "collect" and _given_up(world, services[fault]))
     ]
     for fault in Fault:
         met = [f"{kind} {times}" for (one, kind), times in sorted(world.rules.met.items()) if one is fault]
         figures.said.append(f"{fault} met: {', '.join(met)}")
     return figures
+
+
+def _given_up(world: World, service: str) -> bool:
+    """Whether evidence was given up after its 2 s, as on a busy machine: going back does not wait."""
+    of = f"(SELECT id FROM rollouts WHERE service = '{service}')"
+    found = world.ask(f"SELECT state FROM actions WHERE kind = 'collect' AND rollout_id IN {of}")
+    return bool(found) and all(row[0] in ("failed", "dropped") for row in found)
 
 
 def _wait_for_all(world: World, figures: Figures, rollouts: dict[Fault, str], within_s: float = 240) -> None:
