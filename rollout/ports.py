@@ -397,9 +397,11 @@ class Store(Protocol):
         lane: Lane | None = None,
         full: Collection[str] = (),
         besides: Collection[str] = (),
+        beyond: ActionRecord | None = None,
     ) -> tuple[ActionRecord, ...]: ...
     # ^ pending, due, and not waiting for the action that comes first; going back before everything else.
-    # `lane` narrows; `full` are places (ActionRecord.place), and `besides` keys, that are left out
+    # `lane` narrows; `full` are places (ActionRecord.place), and `besides` keys, that are left out;
+    # `beyond` goes on behind the last that was found, so that any number is read in parts
     async def backlog(self) -> Mapping[Lane, Backlog]: ...  # what is pending by lane; absent is none
     async def save_action(self, record: ActionRecord, fence: Fence | None = None) -> bool: ...
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 
 import structlog
 
@@ -86,19 +87,24 @@ class Effects:
                 await self._fill(lane)
 
     async def _fill(self, lane: Lane) -> None:
-        """Give the lane's room to what is due the longest; what may not be begun hides nothing behind it."""
-        passed: set[str] = set()
-        while True:
+        """Give the lane's room to what is due the longest; what may not be begun hides nothing behind it.
+
+        It is read in ever larger parts: each part sorts all that is due.
+        """
+        last: ActionRecord | None = None
+        for many in (BATCH * 4**part for part in count()):
             found = await self._store.due_actions(
                 self._clock.now(),
-                BATCH,
+                many,
                 self._holding.owner,
                 lane=lane,
                 full=self._lanes.full(lane),
-                besides=passed | self._lanes.keys(lane),
+                besides=self._lanes.keys(lane),
+                beyond=last,
             )
-            passed |= {record.key for record in found if not self._begin(lane, record)}
-            if len(found) < BATCH:
+            for last in found:
+                self._begin(lane, last)
+            if len(found) < many:
                 return
 
     def _begin(self, lane: Lane, record: ActionRecord) -> bool:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    tuple_,
     type_coerce,
     update,
 )
@@ -39,6 +40,9 @@ _WAITS = (
 )
 _NOW = bindparam("now", type_=_A.c.due_at.type)
 _RANK = case((or_(*(_A.c.kind == kind.value for kind in sorted(GOING_BACK))), 0), else_=1)
+_BEYOND = (
+    select(_BEFORE.c.sequence).where(_BEFORE.c.key == bindparam("beyond_key", type_=Text)).scalar_subquery()
+)
 _DUE = (
     select(_A)
     .where(
@@ -91,12 +95,16 @@ _DROP = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which of the due actions: of services of `owner`, of one lane, without places that are `full`."""
+    """Which of the due actions: of services of `owner`, of one lane, without places that are `full`.
+
+    `besides` are keys that are left out; `beyond` is the last of those that were found before.
+    """
 
     owner: str | None = None
     lane: Lane | None = None
     full: Collection[str] = ()
     besides: Collection[str] = ()
+    beyond: ActionRecord | None = None
 
 
 def due(conn: Connection, now: datetime, limit: int, wanted: Wanted) -> tuple[ActionRecord, ...]:
@@ -106,6 +114,9 @@ def due(conn: Connection, now: datetime, limit: int, wanted: Wanted) -> tuple[Ac
         key["owner"] = wanted.owner
     if wanted.besides:
         key["besides"] = sorted(wanted.besides)
+    if (last := wanted.beyond) is not None:
+        rank = 0 if last.action.kind in GOING_BACK else 1
+        key |= {"beyond_rank": rank, "beyond_due": last.due_at, "beyond_key": last.key}
     found = _due(wanted.lane, tuple(sorted(wanted.full)), frozenset(key))
     return tuple(mapping.ACTION.noun(row) for row in conn.execute(found, key))
 
@@ -119,6 +130,9 @@ def _due(lane: Lane | None, full: tuple[str, ...], key: frozenset[str]) -> Selec
         found = found.where(_SERVICE_OF.in_(claims.OWNED))
     if "besides" in key:
         found = found.where(_A.c.key.not_in(bindparam("besides", expanding=True)))
+    if "beyond_key" in key:
+        last = tuple_(bindparam("beyond_rank"), bindparam("beyond_due", type_=_A.c.due_at.type), _BEYOND)
+        found = found.where(tuple_(_RANK, _A.c.due_at, _A.c.sequence) > last)
     return found
 
 

@@ -269,9 +269,10 @@ class SqlStore(Store):
         lane: Lane | None = None,
         full: Collection[str] = (),
         besides: Collection[str] = (),
+        beyond: ActionRecord | None = None,
     ) -> tuple[ActionRecord, ...]:
         """Pending actions that wait for nothing any more; going back first."""
-        wanted = actions.Wanted(owner=owner, lane=lane, full=full, besides=besides)
+        wanted = actions.Wanted(owner=owner, lane=lane, full=full, besides=besides, beyond=beyond)
         return await self._read(actions.due, now, limit, wanted)
 
     async def backlog(self) -> Mapping[Lane, Backlog]:

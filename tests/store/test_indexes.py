@@ -12,7 +12,7 @@ from rollout.core.errors import Conflict
 from rollout.core.model import Phase
 from rollout.ports import Change
 from rollout.store import SqlStore
-from tests.store.builders import T0, at, plan, rollout, touched, transition
+from tests.store.builders import T0, action, at, plan, rollout, touched, transition
 from tests.store.places import only
 from tests.store.test_history import forget, read, samples, save
 
@@ -32,6 +32,9 @@ QUESTIONS: dict[str, Callable[[SqlStore], Awaitable[object]]] = {
     "due actions": lambda store: store.due_actions(at(1), 10),
     "due actions of a lane": lambda store: store.due_actions(
         at(1), 10, lane=Lane.BACK, full=["R3"], besides=["k"]
+    ),
+    "due actions that follow": lambda store: store.due_actions(
+        at(1), 10, lane=Lane.FORWARD, beyond=action("k")
     ),
     "backlog": lambda store: store.backlog(),
     "rollout": lambda store: store.rollout("ro_01"),

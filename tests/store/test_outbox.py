@@ -85,6 +85,20 @@ async def test_keys_are_left_out_one_by_one_and_the_limit_counts_what_is_left(st
     assert [record.key for record in found] == ["k7", "k8"]
 
 
+async def test_any_number_is_found_in_parts_each_once_also_where_one_is_put_off_meanwhile(
+    store: SqlStore,
+) -> None:
+    late = [replace(of(Kind.DEPLOY, "R3", f"b{index}"), due_at=at(1)) for index in range(4)]
+    early = [of(Kind.DEPLOY, "R3", f"a{index}") for index in range(5)]
+    await recorded(store, *late, *early, of(Kind.RESTORE, "R3", "restore"))
+    found: list[ActionRecord] = []
+    while part := await store.due_actions(at(9), 3, beyond=found[-1] if found else None):
+        found += part
+        assert await store.save_action(replace(part[-1], due_at=at(80)))
+    wanted = ["restore", "a0", "a1", "a2", "a3", "a4", "b0", "b1", "b2", "b3"]
+    assert [record.key for record in found] == wanted
+
+
 async def test_an_infinite_number_in_one_result_hides_nothing(store: SqlStore) -> None:
     odd = replace(of(Kind.DEPLOY, "R3", "odd"), result=ActionResult(details={"age": float("inf")}))
     await recorded(store, odd, of(Kind.DEPLOY, "R1", "other"))
