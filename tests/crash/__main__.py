@@ -28,7 +28,7 @@ _HEAD = f"{'story':40} {'database':10} " + " ".join(f"{name:>{width}}" for name,
 def main() -> int:
     """Print a line for each story and database, as it comes to its end."""
     wanted = _wanted()
-    names = [name for name in STORIES if wanted.only in name]
+    names = [name for name in STORIES if any(part in name for part in wanted.only)]
     print(_HEAD, flush=True)
     tallies = []
     with _workers(wanted.jobs) as workers:
@@ -49,7 +49,7 @@ def _wanted() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     kinds = ["sqlite", "postgresql"]
     parser.add_argument("--databases", nargs="+", default=kinds, choices=kinds)
-    parser.add_argument("--only", default="", help="stories whose name contains this")
+    parser.add_argument("--only", nargs="+", default=[""], help="stories whose names contain one of these")
     parser.add_argument("--every", type=int, default=1, help="every n-th point")
     parser.add_argument("--reads", action="store_true", help="also around statements that only read")
     parser.add_argument("--jobs", type=int, default=len(_cores()), help="stories at once (default: cores)")
