@@ -223,7 +223,7 @@ def _engine(path: Path, module: ModuleType, busy_s: float, begin: str) -> Engine
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # else the driver begins by itself, and reads stay outside
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA synchronous=EXTRA")  # FULL, and waits until a rollback journal is gone
         connection.execute("PRAGMA foreign_keys=ON")
 
     def _begin(connection: Any) -> None:

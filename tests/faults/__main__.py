@@ -14,6 +14,8 @@ from tests.faults import grounds, networks, replicas
 from tests.faults.databases import database_killed, standby_promoted
 from tests.faults.disks import NoMount
 from tests.faults.figures import HEAD, Figures
+from tests.faults.power.cuts import cut_lives
+from tests.faults.power.recording import NoTrace
 
 Case = Callable[[int], Figures]
 
@@ -47,6 +49,7 @@ CASES: dict[str, tuple[Case, float]] = {  # name → case, cycles of it for each
     "files": (lambda cycles: grounds.full_disk(cycles, mounted=False), 0.1),
     "clocks": (_on_postgres(replicas.clocks), 0.1),
     "restart": (_on_postgres(replicas.restarted), 0.05),
+    "power": (cut_lives, 10.0),
 }
 
 
@@ -68,7 +71,7 @@ def _one(name: str, cycles: int) -> Figures:
     case, share = CASES[name]
     try:
         found = case(max(1, round(cycles * share)))
-    except NoMount as error:
+    except (NoMount, NoTrace) as error:
         found = Figures(f"{name}: not run, {error}")
     except Exception as error:
         traceback.print_exc()

@@ -52,7 +52,7 @@ def test_a_new_enough_sqlite_uses_wal_and_survives_a_power_cut(url: str) -> None
     store.close()
     assert found == {
         "journal_mode": "wal",
-        "synchronous": 2,
+        "synchronous": 3,
         "foreign_keys": 1,
         "busy_timeout": 5000,
         "application_id": 0x524F4C4C,
