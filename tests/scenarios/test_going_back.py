@@ -43,6 +43,41 @@ async def test_a_restore_that_fails_for_good_falls_back_to_the_known_good_before
     assert (await world.rollout(rollout_id)).region("R3").tried == ("1.1.0",)
 
 
+async def given_refused_restore_of_a_deploy_under_way(make_world: MakeWorld) -> tuple[World, str]:
+    """R3 still works on the deploy, and has refused the restore; it runs the known good as yet."""
+    world = make_world(QUICK)
+    await world.given_known_good()
+    world.plugins.fake_deployer("R3").slow(Kind.DEPLOY, 10_000)
+    rollout_id = await world.start("1.1.0")
+    await world.until_region(rollout_id, "R3", RegionPhase.DEPLOYING)
+    await world.run(3)
+    world.plugins.fake_deployer("R3").fail_next(Kind.RESTORE, GONE)
+    await world.commands.rollback(rollout_id, DANA, "wrong release")
+    await world.run(5)
+    return world, rollout_id
+
+
+async def test_what_a_refused_restore_left_under_way_may_still_arrive_so_one_good_reading_is_not_enough(
+    make_world: MakeWorld,
+) -> None:
+    world, rollout_id = await given_refused_restore_of_a_deploy_under_way(make_world)
+    assert await world.running("R3") == OLD
+    assert (await world.rollout(rollout_id)).region("R3").phase is RegionPhase.RESTORING
+    world.plugins.fake_deployer("R3").install("mail", "1.1.0")
+    await world.until(rollout_id, Phase.ROLLBACK_FAILED)
+    assert any("R3 could not be restored to 1.0.0: The image is gone." in page for page in world.pages())
+
+
+async def test_after_a_refused_restore_a_deploy_that_never_arrives_is_waited_for_no_longer_than_its_time(
+    make_world: MakeWorld,
+) -> None:
+    world, rollout_id = await given_refused_restore_of_a_deploy_under_way(make_world)
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    region = (await world.rollout(rollout_id)).region("R3")
+    assert region.restored_at is not None
+    assert await world.running("R3") == OLD
+
+
 async def test_with_no_known_good_left_it_has_failed_and_a_person_can_try_again(
     make_world: MakeWorld,
 ) -> None:

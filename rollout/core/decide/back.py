@@ -372,10 +372,13 @@ def _left_alone(draft: Draft, region: RegionRollout, running: Mapping[str, int],
 def _may_still_change(draft: Draft, region: RegionRollout, read: ActionRecord) -> bool:
     """Whether a deploy that was under way may still arrive: its time is not over and nothing fences it.
 
-    Half of the time for the restore is waited at most, reading on; what comes later is drift.
+    Half of the time for the restore is waited at most, reading on; what comes later is drift. A target that
+    has seen the restore and refused it may go on with what it was doing.
     """
     told = read.result.details.get("generation", 0)
-    if isinstance(told, int) and told >= region.generation:  # the target has seen the restore
+    order = draft.newest(region.region, Kind.RESTORE)
+    refused = order is not None and order.state is ActionState.FAILED
+    if isinstance(told, int) and told >= region.generation and not refused:
         return False
     waited = (draft.now - region.since).total_seconds()
     return waited < draft.plan.deadlines.restore / 2 and any(
