@@ -1,10 +1,12 @@
 """Copies of a database: made while it is in use, verified, and put back.
 
 A backup is ONE file of SQLite, whichever database it is of (PostgreSQL: backup_postgres.py): the tables, and
-two more, of where it comes from (`backup_info`) and of the files that belong to it (`backup_files`). What a
-restored database may not do is doubt.py's work.
+two more, of where it comes from (`backup_info`) and of the files that belong to it (`backup_files`). SQLite
+knows a broken page and no changed row, so a digest of every row is noted too. What a restored database may
+not do is doubt.py's work.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -81,7 +83,8 @@ def publish(target: Path, make: Callable[[Path], None], files: Mapping[str, Path
 def verify(path: Path) -> Backup:
     """Read a backup, or a database that nobody uses, from end to end.
 
-    Raises StoreError when it is damaged, of another program, or breaks a reference between its tables.
+    Raises StoreError when it is damaged, cut off, of another program, breaks a reference between its tables,
+    or is a backup whose rows are not those that were written into it (older ones do not say).
     """
     if not path.is_file():
         raise StoreError(f"There is no file '{path}'.")
@@ -91,9 +94,11 @@ def verify(path: Path) -> Backup:
             raise StoreError(f"'{path}' is no database of this program (application id {owner}).")
         wrong = [row[0] for row in conn.execute("PRAGMA integrity_check(5)") if row[0] != "ok"]
         wrong += [f"{row[0]} row {row[1]} names a {row[2]} that is not there" for row in _broken(conn)]
+        info = _info(conn)
+        wrong += _changed(path, conn, info) if info and not wrong else []
         if wrong:
             raise _damaged(path, "; ".join(wrong))
-        return _described(path, conn)
+        return _described(path, conn, info)
 
 
 def verify_backup(path: Path) -> Backup:
@@ -122,6 +127,7 @@ def restore(backup: Path, target: Path, directory: Path, now: datetime) -> tuple
         with errors_of(target):
             copy(backup, part)
             keep_files(part, directory)
+            _be_in_use(part)
         _flush(part)
         if target.exists():
             aside = _move_aside(target, now)
@@ -221,29 +227,66 @@ def _note(part: Path, files: Mapping[str, Path], now: datetime) -> None:
             conn.execute(f"DROP TABLE IF EXISTS {name}")
         conn.execute(f"CREATE TABLE {INFO} (body TEXT NOT NULL)")
         conn.execute(f"CREATE TABLE {FILES} (name TEXT PRIMARY KEY, content BLOB NOT NULL)")
-        conn.execute(f"INSERT INTO {INFO} VALUES (?)", (json.dumps(info),))  # noqa: S608  # our own name
         for name, path in files.items():
             if path.is_file():
                 conn.execute(f"INSERT INTO {FILES} VALUES (?, ?)", (name, path.read_bytes()))  # noqa: S608
+        info["rows"] = _digest(part)
+        conn.execute(f"INSERT INTO {INFO} VALUES (?)", (json.dumps(info),))  # noqa: S608  # our own name
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of every row of every table but the note itself, in the order in which they lie there."""
+    made = hashlib.sha256()
+    with closing(_connect(path, read_only=True)) as conn:
+        conn.text_factory = bytes  # also what is no text any more
+        names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> ? ORDER BY name"
+        for (name,) in conn.execute(names, (INFO,)).fetchall():
+            made.update(name)
+            for row in conn.execute(f'SELECT * FROM "{name.decode()}"'):  # noqa: S608  # of a schema of ours
+                made.update(repr(row).encode())
+    return made.hexdigest()
+
+
+def _be_in_use(path: Path) -> None:
+    """Its rows may change from now on: it is a backup no more, and still says where it comes from."""
+    with closing(_connect(path)) as conn:
+        info = {name: value for name, value in _info(conn).items() if name != "rows"}
+        conn.execute(f"UPDATE {INFO} SET body = ?", (json.dumps(info),))  # noqa: S608  # our own name
+
+
+def _changed(path: Path, conn: Any, info: Mapping[str, str]) -> list[str]:
+    """What is not as it was written into a backup."""
+    (whole,) = conn.execute(
+        "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+    ).fetchone()
+    if (found := path.stat().st_size) < whole:
+        return [f"it was cut off: {found} of {whole} bytes are there"]
+    if info.get("rows") not in (None, _digest(path)):
+        return ["its rows are not those that were written into it"]
+    return []
+
+
+def _info(conn: Any) -> Mapping[str, str]:
+    """What was noted in a backup; empty for a database that is none."""
+    if conn.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (INFO,)).fetchone() is None:
+        return {}
+    return dict(json.loads(conn.execute(f"SELECT body FROM {INFO}").fetchone()[0]))  # noqa: S608
 
 
 def _broken(conn: Any) -> list[tuple[str, int, str]]:
     return list(conn.execute("PRAGMA foreign_key_check").fetchmany(5))
 
 
-def _described(path: Path, conn: Any) -> Backup:
-    tables = {row[0] for row in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+def _described(path: Path, conn: Any, info: Mapping[str, str]) -> Backup:
     (schema,) = conn.execute("SELECT version_num FROM alembic_version").fetchone() or ("none",)
     newest = conn.execute("SELECT sequence, at FROM transitions ORDER BY sequence DESC LIMIT 1").fetchone()
-    taken, files = "", []
-    if INFO in tables:
-        taken = json.loads(conn.execute(f"SELECT body FROM {INFO}").fetchone()[0])["taken_at"]  # noqa: S608
-        files = [row[0] for row in conn.execute(f"SELECT name FROM {FILES} ORDER BY name")]  # noqa: S608
+    names = f"SELECT name FROM {FILES} ORDER BY name"  # noqa: S608  # our own name
+    files = [row[0] for row in conn.execute(names)] if info else []
     return Backup(
         path=path,
         bytes=path.stat().st_size,
         schema=str(schema),
-        taken_at=taken,
+        taken_at=info.get("taken_at", ""),
         rollouts=_count(conn, "rollouts"),
         under_way=_count(conn, f"rollouts WHERE phase NOT IN ({_ENDED})"),
         services=_count(conn, "services"),

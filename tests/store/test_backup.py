@@ -95,6 +95,39 @@ def test_a_damaged_backup_says_so_and_to_take_an_older_one(tmp_path: Path, conte
         assert str(told.value).endswith("Nothing was changed; take an older backup.")
 
 
+async def test_a_backup_in_which_one_letter_of_a_row_is_another_is_refused(
+    store: SqlStore, tmp_path: Path
+) -> None:
+    await filled(store)
+    back_up(store.database.path, tmp_path / "copy", {}, T0)
+    content = (tmp_path / "copy").read_bytes()
+    assert content.count(b"2.4.1") > 0
+    (tmp_path / "copy").write_bytes(content.replace(b"2.4.1", b"2.4.7"))
+    with pytest.raises(StoreError, match="its rows are not those that were written into it"):
+        verify(tmp_path / "copy")
+
+
+async def test_a_backup_that_was_cut_off_is_refused(store: SqlStore, tmp_path: Path) -> None:
+    await filled(store)
+    size = back_up(store.database.path, tmp_path / "copy", {}, T0).bytes
+    with (tmp_path / "copy").open("r+b") as file:
+        file.truncate(size - 1)
+    with pytest.raises(StoreError, match=f"cut off: {size - 1} of {size} bytes|malformed"):
+        verify(tmp_path / "copy")
+
+
+async def test_a_database_that_was_put_back_may_change_and_is_still_whole(
+    store: SqlStore, tmp_path: Path
+) -> None:
+    await filled(store)
+    back_up(store.database.path, tmp_path / "copy", {}, T0)
+    store.close()
+    restore(tmp_path / "copy", store.database.path, tmp_path, T0)
+    with sqlite3.connect(store.database.path) as conn:
+        conn.execute("UPDATE rollouts SET phase = 'held'")
+    assert verify(store.database.path).taken_at == verify(tmp_path / "copy").taken_at
+
+
 def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "other.db")
     other.execute("CREATE TABLE mine (x)")
