@@ -72,7 +72,7 @@ class Holding:
         """
         if not (at_once or self.is_due) and not await self._store.free():
             return False
-        if self._claims and self._left() <= 0:  # others may have held them: the answer does not tell
+        if self._claims and self._left() <= 0:  # its timer slept: what is under way waits for no answer
             self._over()
         asked_at = self._stopwatch()
         try:

@@ -100,8 +100,9 @@ async def test_one_that_was_frozen_in_a_decision_writes_nothing_of_it(
     assert [(await world.rollout(rollout_id)).version] == taken
 
 
+@pytest.mark.parametrize("early", [True, False], ids=["while the lease is asked for", "after that"])
 async def test_an_attempt_that_slept_through_its_lease_ends_also_where_the_service_has_come_back(
-    world: World, bob: Reconciler, monkeypatch: pytest.MonkeyPatch
+    world: World, bob: Reconciler, monkeypatch: pytest.MonkeyPatch, early: bool
 ) -> None:
     await world.given_known_good()
     rollout_id = await world.start("1.1.0")
@@ -128,6 +129,16 @@ async def test_an_attempt_that_slept_through_its_lease_ends_also_where_the_servi
         await _look(bob)
     await bob.stop()
     await bob.leave()
+    hold = world.store.hold
+
+    async def slowly(*arguments: Any, **named: Any) -> Any:
+        if early:
+            wakes.set()
+            for _ in range(9):
+                await asyncio.sleep(0)
+        return await hold(*arguments, **named)
+
+    monkeypatch.setattr(world.store, "hold", slowly)
     await world.reconciler.tick()  # it wakes, and holds the service again
     assert set(world.reconciler.held) == {"mail"}
     wakes.set()
