@@ -253,7 +253,10 @@ def story() -> None:
 
 
 def main() -> int:
-    subprocess.run([HERE / "up.sh"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    up = subprocess.run([HERE / "up.sh"], check=False, capture_output=True, text=True)
+    if up.returncode != 0:
+        say(f"✖ up.sh ended with {up.returncode}:\n{(up.stdout + up.stderr)[-3000:]}")
+        return 1
     began = time.monotonic()
     try:
         story()

@@ -28,6 +28,12 @@ named() {
   local id; id=$("$engine" ps -aq --filter label=com.docker.compose.project=rollout --filter "label=com.docker.compose.service=$1")
   "$engine" inspect --format '{{.Name}}' "$id" | sed 's,^/,,'
 }
+unstarted=$("$engine" ps -a --filter label=com.docker.compose.project=rollout --filter status=created --format '{{.Names}}')
+if [[ -n $unstarted ]]; then
+  echo "Not started: ${unstarted//$'\n'/, }. The reason is above. Where it is cgroups or rlimits:" >&2
+  echo "install runc, and export CONTAINERS_CONF=$PWD/deploy/compose/containers.conf (docs/containers.md). Then: $0" >&2
+  exit 1
+fi
 # The replica that was first has the first admin token.
 replicas=("$(named controller)" "$(named controller-2)")
 for _ in $(seq 240); do
