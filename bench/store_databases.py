@@ -49,7 +49,7 @@ class Sqlite:
     def plain(self, url: str) -> Any:
         """sqlite3, as durable as the store."""
         connection = sqlite_module().connect(_path(url), isolation_level=None)
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA synchronous=EXTRA")
         connection.execute("PRAGMA foreign_keys=ON")
         return connection
 
