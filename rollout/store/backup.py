@@ -129,8 +129,8 @@ def restore(backup: Path, target: Path, directory: Path, now: datetime) -> tuple
             keep_files(part, directory)
             _be_in_use(part)
         _flush(part)
-        if target.exists():
-            aside = _move_aside(target, now)
+        if any(target.with_name(target.name + side).exists() for side in ("", *_SIDE_FILES)):
+            aside = _move_aside(target, now)  # a log without its database would be played into the new one
         part.replace(target)
         _flush(target.parent)
     except OSError as error:

@@ -73,7 +73,7 @@ def take_in(conn: Connection, emergency: Emergency, now: datetime) -> bool:
         _save(conn, replace(pair, generation=max(pair.generation, emergency.generation)))
         return True
     good = _good(emergency, pair)
-    _save(conn, _after(emergency, pair, good, now))
+    _save(conn, _after(emergency, pair, None if _was_taken_back(conn, emergency) else good, now))
     _fence_off(conn, emergency.service)
     for rollout in rollouts.active(conn, emergency.service):
         if emergency.region in {region.region for region in rollout.regions}:
@@ -81,6 +81,7 @@ def take_in(conn: Connection, emergency: Emergency, now: datetime) -> bool:
     newest = _newest_that_touched(conn, emergency)
     if newest is not None:
         if newest.finished:
+            _tell(conn, newest, emergency, good)
             _drop_orders(conn, newest.id, emergency, now)
             _ask(conn, newest, emergency, IntentKind.NOTE, now)
         services.stop_for(conn, emergency.service, newest.id, emergency.at)
@@ -112,11 +113,19 @@ def _good(emergency: Emergency, pair: ServiceRegion) -> KnownGood:
     return next(kept, emergency.known_good)
 
 
-def _after(emergency: Emergency, pair: ServiceRegion, good: KnownGood, now: datetime) -> ServiceRegion:
+def _was_taken_back(conn: Connection, emergency: Emergency) -> bool:
+    """Whether the release was rolled back, of which the machine without a database had not heard."""
+    back, version = tables.rolled_back_versions, emergency.known_good.release.version
+    found = select(back.c.version).where(back.c.service == emergency.service, back.c.version == version)
+    return conn.execute(found).first() is not None
+
+
+def _after(emergency: Emergency, pair: ServiceRegion, good: KnownGood | None, now: datetime) -> ServiceRegion:
+    """What is known of the region now; None where what was put there is nobody's known good."""
     generation = max(pair.generation, emergency.generation)
     doubt = Doubt(since=now, text=told(emergency), believed=emergency.running, generation=generation)
     changed = replace(pair, generation=generation, doubt=doubt)
-    return services.pushed(changed, good) if emergency.state == "done" else changed
+    return services.pushed(changed, good) if good and emergency.state == "done" else changed
 
 
 def told(emergency: Emergency) -> str:
@@ -140,6 +149,13 @@ def _settle(conn: Connection, rollout: Rollout, emergency: Emergency, good: Know
         _save_region(conn, rollout, region)
     kind = IntentKind.NOTE if rollout.phase in _GOING_BACK else IntentKind.HOLD
     _ask(conn, rollout, emergency, kind, now)
+
+
+def _tell(conn: Connection, rollout: Rollout, emergency: Emergency, good: KnownGood) -> None:
+    """A rollout that has ended and may be watched: its release is gone there, and its silence is no harm."""
+    region, drift = rollout.region(emergency.region), _drift(emergency)
+    if drift is not None and good.release.version != rollout.release.version:
+        _save_region(conn, rollout, replace(region, drift=drift))
 
 
 def _drift(emergency: Emergency) -> Drift | None:

@@ -116,6 +116,24 @@ async def test_a_backup_that_was_cut_off_is_refused(store: SqlStore, tmp_path: P
         verify(tmp_path / "copy")
 
 
+async def test_a_log_that_its_database_left_behind_is_not_played_into_what_is_put_back(
+    store: SqlStore, tmp_path: Path
+) -> None:
+    back_up(store.database.path, tmp_path / "copy", {}, T0)
+    await filled(store)
+    path = store.database.path
+    log = path.with_name(f"{path.name}-wal")
+    kept = log.read_bytes()
+    assert kept
+    store.close()
+    path.unlink()
+    log.write_bytes(kept)
+    restore(tmp_path / "copy", path, tmp_path, T0)
+    assert verify(path).rollouts == 0
+    assert verify(path).taken_at
+    assert not log.exists()
+
+
 async def test_a_database_that_was_put_back_may_change_and_is_still_whole(
     store: SqlStore, tmp_path: Path
 ) -> None:

@@ -335,6 +335,10 @@ def _read_back(draft: Draft, region: RegionRollout, record: ActionRecord) -> Non
             return
     order = draft.newest(region.region, Kind.RESTORE)
     failed = order is not None and order.state is ActionState.FAILED
+    if order and failed and order.action.generation < draft.generation(region.region):
+        text = f"{region.region} is restored again, above what was ordered there outside."
+        restore(draft, region, say.plain("rollback.fenced", text, region=region.region))
+        return
     if order and failed and region.phase is not RegionPhase.UNREACHABLE:
         _next_known_good(draft, region, order)
         return
