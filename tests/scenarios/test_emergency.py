@@ -274,6 +274,31 @@ async def test_the_watch_of_a_release_that_was_replaced_ends_and_brings_nothing_
     assert "ana@bastion, in an emergency" in pair.known_good[0].by
 
 
+async def test_what_was_rolled_back_is_not_known_good_again_by_an_emergency_that_is_heard_of_late(
+    world: World,
+) -> None:
+    rollout_id = await world.given_succeeded("1.1.0")
+    emergency = await ordered(world, "1.1.0")
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    await world.run(20)
+    await back(world, emergency)
+    (pair,) = [one for one in await world.store.service_regions("mail") if one.region == "R3"]
+    assert "1.1.0" not in [good.release.version for good in pair.known_good]
+    assert pair.generation >= emergency.generation
+
+
+async def test_the_silence_of_a_watched_release_is_no_harm_where_an_emergency_took_it_away_in_a_long_outage(
+    world: World,
+) -> None:
+    rollout_id = await world.given_succeeded("1.1.0")
+    emergency = await ordered(world, "1.0.0")
+    world.clock.advance(300)
+    await back(world, emergency)
+    await world.run(120)
+    assert (await world.rollout(rollout_id)).phase is Phase.SUCCEEDED
+    assert await world.running("R1") == {"1.1.0": 4}
+
+
 async def test_automatic_promotion_of_the_service_stops(world: World) -> None:
     rollout_id = await world.given_baking("1.1.0")
     waiting = await world.start("1.2.0")
