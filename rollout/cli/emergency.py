@@ -215,9 +215,10 @@ def _plan(session: Session, way: _Way, seen: Seen) -> str:
         f"  reached by  {way.plugin.kind}",
         f"  known from  {session.settings.known_good}, written {_ago(_age(session, way.known))}",
     ]
-    if set(seen.running) == {good.release.version}:
+    if good.release.version in seen.running:
+        alone = "" if len(seen.running) == 1 else " on a part of the instances"
         older = f" An older known good: --to {others[0]}" if others else ""
-        lines.append(f"! That is what runs there already.{older}")
+        lines.append(f"! That is what runs there already{alone}.{older}")
     return "\n".join(line for line in lines if line)
 
 
