@@ -299,6 +299,18 @@ async def test_the_silence_of_a_watched_release_is_no_harm_where_an_emergency_to
     assert await world.running("R1") == {"1.1.0": 4}
 
 
+async def test_a_restore_that_was_refused_at_its_fence_is_ordered_again_above_it(world: World) -> None:
+    rollout_id = await world.given_baking("1.1.0")
+    emergency = await ordered(world, "1.1.0")
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    await world.run(10)
+    assert await world.running("R3") == {"1.1.0": 4}
+    await back(world, emergency)
+    await world.until(rollout_id, Phase.ROLLED_BACK)
+    assert await world.running("R3") == {"1.0.0": 4}
+    assert (await world.rollout(rollout_id)).region("R3").tried == ()
+
+
 async def test_automatic_promotion_of_the_service_stops(world: World) -> None:
     rollout_id = await world.given_baking("1.1.0")
     waiting = await world.start("1.2.0")
