@@ -5,6 +5,7 @@ The driver is pg8000 (pure Python). It is imported only where a URL asks for Pos
 
 import contextlib
 import importlib
+import os
 import socket
 import ssl
 import threading
@@ -92,25 +93,43 @@ def _connect(address: Address, host: Host, settings: dict[str, str]) -> Any:
 
 
 def _open(address: Address, host: Host) -> Any:
-    sock = None if host.socket else socket.create_connection((host.name, host.port), address.connect_s)
+    sock = _reach(host, address.connect_s)
     try:
         made = _wire()(
             address.user,
             host=host.name,
             database=address.database,
             password=address.password,
-            unix_sock=host.socket,
             sock=sock,
             timeout=address.connect_s,
             ssl_context=False if host.socket else address.tls(),
             application_name="rollout",
         )
     except BaseException:
-        if sock is not None:
-            sock.close()
+        _shut(sock)
         raise
-    _patience(made._usock, tcp=sock is not None)  # the driver has one timeout, for all that it does
+    _patience(made._usock, tcp=not host.socket)  # the driver has one timeout, for all that it does
     return made
+
+
+def _reach(host: Host, patience_s: float) -> socket.socket:
+    """A socket of ours: the driver leaves its own open where the server hangs up before the greeting."""
+    if not host.socket:
+        return socket.create_connection((host.name, host.port), patience_s)
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.settimeout(patience_s)
+        sock.connect(host.socket)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _shut(sock: socket.socket) -> None:
+    """Close it at once, whoever still holds a file made of it (a frame of an error that is kept, say)."""
+    if (number := sock.detach()) != -1:
+        os.close(number)
 
 
 def _patience(sock: socket.socket, *, tcp: bool) -> None:
@@ -176,7 +195,7 @@ def _row(connection: Any, text: str) -> Any:
 
 
 def _why(name: str, error: BaseException) -> str:
-    if isinstance(error, OSError) or "Can't create" in str(error) or "communication" in str(error):
+    if isinstance(error, OSError) or "network error" in str(error):
         cause = error if isinstance(error, OSError) else (error.__cause__ or error)
         if isinstance(cause, ssl.SSLError):
             return (
@@ -230,6 +249,6 @@ def _wire() -> Any:
             with contextlib.suppress(driver.Error, OSError):
                 super().close()
             if sock is not None:
-                sock.close()
+                _shut(sock)
 
     return Wire

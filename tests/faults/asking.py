@@ -1,7 +1,6 @@
 """Reads beside the controllers, on a connection that is kept, and made anew when the server was killed."""
 
 import contextlib
-import os
 import socket
 import sqlite3
 import threading
@@ -12,7 +11,7 @@ from typing import Any
 
 import pg8000.dbapi
 
-from tests.store.postgres_lab import Server
+from tests.store.postgres_lab import Server, shut
 
 Ask = Callable[[str], list[Any]]
 PATIENCE_S = 40.0
@@ -63,8 +62,7 @@ class AsksPostgres:
         if conn is not None:
             with contextlib.suppress(Exception):
                 conn.close()
-        if (number := self._sock.detach()) != -1:  # the driver leaves it open where nobody hears goodbye
-            os.close(number)
+        shut(self._sock)  # the driver leaves it open where nobody hears goodbye
 
 
 def asks_sqlite(file: Path) -> Ask:

@@ -1,5 +1,6 @@
 """A PostgreSQL of the tests' own, from a wheel: started once a session, with a database for each test."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -130,15 +131,17 @@ class Server:
 
     def ask(self, text: str, database: str = "postgres") -> list[Any]:
         """Run a statement by itself, as the superuser; its rows."""
-        path = f"{self.directory}/.s.PGSQL.{self.port}"
-        conn = pg8000.dbapi.connect("postgres", database=database, unix_sock=path, timeout=30)
+        sock = socket.socket(socket.AF_UNIX)  # the driver leaves its own open where the server hangs up first
         try:
-            conn.autocommit = True
-            cursor = conn.cursor()
-            cursor.execute(text)
-            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+            sock.settimeout(30)
+            sock.connect(f"{self.directory}/.s.PGSQL.{self.port}")
+            with contextlib.closing(pg8000.dbapi.connect("postgres", database=database, sock=sock)) as conn:
+                conn.autocommit = True
+                cursor = conn.cursor()
+                cursor.execute(text)
+                return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
         finally:
-            conn.close()
+            shut(sock)
 
 
 @contextmanager
@@ -157,6 +160,12 @@ def server(**settings: str) -> Iterator[Server]:
     finally:
         made.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def shut(sock: socket.socket) -> None:
+    """Close it at once, though an error that is kept still holds a file made of it."""
+    if (number := sock.detach()) != -1:
+        os.close(number)
 
 
 def missing(why: str) -> Any:

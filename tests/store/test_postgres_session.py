@@ -1,12 +1,16 @@
 """What every session is told, and every socket: nothing waits for ever for what has gone away."""
 
 import asyncio
+import gc
 import socket
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
+from rollout.core.errors import StoreError
 from rollout.store import inline, open_store
 from rollout.store.postgres_url import read_url
 from rollout.store.postgres_wire import connect
@@ -55,6 +59,28 @@ def test_a_server_that_vanished_is_noticed_by_every_socket(postgres: Server) -> 
     assert tcp == KEEPALIVE
     assert sock.gettimeout() == 30.0, "longer than any statement may take, and not for ever"
     connection.close()
+
+
+@pytest.mark.real
+def test_a_server_that_hangs_up_at_once_leaves_no_socket_open_and_is_named(tmp_path: Path) -> None:
+    """Before the greeting, in it or after it, as it comes; a socket left open warns when it is forgotten."""
+    address = read_url(f"postgresql://ann@/x?host={tmp_path}")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address.hosts[0].socket or "")
+        listener.listen()
+        threading.Thread(target=hang_up, args=(listener, ATTEMPTS), daemon=True).start()
+        for _ in range(ATTEMPTS):
+            with pytest.raises(StoreError, match=r"cannot be reached: .*See whether the server runs"):
+                connect(address, 1.0)
+    gc.collect()
+
+
+ATTEMPTS = 300
+
+
+def hang_up(listener: socket.socket, times: int) -> None:
+    for _ in range(times):
+        listener.accept()[0].close()
 
 
 KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
