@@ -70,13 +70,24 @@ def _unread_text(unread: dict[str, str]) -> str:
 
 
 def _refuse_mixed(found: Sequence[ServiceRegion]) -> None:
+    wrong = [one for one in sorted(found, key=lambda one: one.region) if len(one.running) != 1]
+    if not wrong:
+        return
     shown = "; ".join(
         f"{one.region}: {', '.join(f'{n} × {v}' for v, n in sorted(one.running.items())) or 'nothing'}"
-        for one in sorted(found, key=lambda one: one.region)
-        if len(one.running) != 1
+        for one in wrong
     )
-    if shown:
-        raise Conflict(f"Only a region that runs one version alone can be adopted. {shown}.", "mixed")
+    restores = (
+        f'rollout emergency restore {one.service} --region {one.region} --even-so --reason "…"'
+        for one in wrong
+        if one.doubt
+    )
+    then = "; ".join(restores)
+    raise Conflict(
+        f"Only a region that runs one version alone can be adopted. {shown}."
+        + (f" As it is in doubt, this puts one version there: {then}" if then else ""),
+        "mixed",
+    )
 
 
 async def _refuse_while_moving(store: Store, service: str, regions: Collection[str]) -> None:

@@ -66,7 +66,9 @@ class Controller:
 
 
 class Linked:
-    """Gives each notice the link that its reader needs: to the decision that is asked, else to the rollout.
+    """Gives each notice the link that its reader needs: to the decision that is asked, or to the rollout.
+
+    One that is about no rollout leads to the front page, which shows every service and region.
 
     The core knows no address; the page leads on from `/r/{rollout id}` by what is true when it is opened.
     """
@@ -76,7 +78,8 @@ class Linked:
 
     async def send(self, notice: Notice) -> None:
         """Deliver it with its link. Raises as the notifier does."""
-        await self._notifier.send(replace(notice, link=f"{self._url}/r/{notice.rollout_id}"))
+        place = f"r/{notice.rollout_id}" if notice.rollout_id else ""
+        await self._notifier.send(replace(notice, link=f"{self._url}/{place}"))
 
 
 class Plugins:

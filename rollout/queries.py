@@ -19,7 +19,7 @@ from rollout.ports import Clock, Event, SeenReplica, Store
 from rollout.possible import Actor
 from rollout.showing.abilities import Supports, lacking
 from rollout.showing.barriers import approval_view, approvals_of
-from rollout.showing.doubt import in_doubt, out_of_doubt, still_running
+from rollout.showing.doubt import doubted, in_doubt
 from rollout.showing.series import POINTS, SeriesView, read_series
 from rollout.showing.standstill import undecided
 from rollout.showing.summary import RolloutReader, phase_words
@@ -29,7 +29,6 @@ from rollout.showing.views import (
     DetectableView,
     EventView,
     Fleet,
-    Next,
     PlanProblemView,
     PlanStageView,
     PlanStepView,
@@ -76,22 +75,8 @@ class Queries:
         undecided_on = undecided(view, reader.rollout, self._clock.now())
         if view.phase in FINISHED:
             return undecided_on
-        touched = {region.region for region in reader.rollout.touched}
-        known = [
-            k for k in await self._store.service_regions(view.service) if k.region in touched and k.doubt
-        ]
-        if not known:
-            return undecided_on
-        told = any(k.doubt and k.doubt.found for k in known)
-        elsewhere = still_running(reader.rollout, {k.region for k in known})
-        ends = () if elsewhere else ("cancel",)
-        return replace(
-            view,
-            blocked_by=(*(f"{k.region}: {text}" for k in known for text in in_doubt(k)), *view.blocked_by),
-            possible=tuple(dict.fromkeys((*view.possible, *ends))),
-            needs_person=view.needs_person or told,
-            next=Next(what=out_of_doubt(view, known, elsewhere)) if told else view.next,
-        )
+        known = await self._store.service_regions(view.service)
+        return doubted(undecided_on, reader.rollout, [one for one in known if one.doubt])
 
     async def _listed(self, rollout_id: str) -> RolloutView:
         """One of many."""

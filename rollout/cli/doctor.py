@@ -301,7 +301,10 @@ def _doubts(session: Session, service: str) -> list[Check]:
         items = session.remote.get(f"/v1/services/{quote(service, safe='')}/regions").body["items"]
     except (Failure, RolloutError):
         return []  # the line about its signals says so
-    fix = f"docs/data.md: end what is under way there, then rollout adopt {service} --region REGION"
+    fix = (
+        f"docs/data.md: end what is under way there, then rollout adopt {service} --region REGION; where two "
+        f"versions run, instead: rollout emergency restore {service} --region REGION --even-so"
+    )
     return [
         Check(name=f"{item['region']} of {service}", state="fail", message=said, fix=fix)
         for item in items

@@ -164,6 +164,8 @@ def _in_doubt(service: str, pairs: Sequence[ServiceRegion], active: Sequence[Rol
         f"Nothing is ordered there. See what runs: rollout service show {service}",
         f"End what is under way there: {'; '.join(ends)}" if ends else "",
         f'Adopt what runs: rollout adopt {service} {regions} --reason "…"',
+        "Where two versions run, that is refused; put one there instead: "
+        f'rollout emergency restore {service} --region {next(iter(doubts))} --even-so --reason "…"',
     )
 
 

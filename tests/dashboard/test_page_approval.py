@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import httpx
 import pytest
 from page_app import ID, Stage, hidden, text_of
@@ -182,4 +184,6 @@ async def test_every_notice_carries_the_link_that_its_reader_needs() -> None:
     sent = RecordingNotifier()
     notice = Notice(key="k1", rollout_id=ID, service="mail-sender", text="R1 waits.", urgent=True)
     await Linked(sent, "https://rollout.example/").send(notice)
-    assert [each.link for each in sent.notices] == [f"https://rollout.example/r/{ID}"]
+    await Linked(sent, "https://rollout.example/").send(replace(notice, key="k2", rollout_id=""))
+    links = [each.link for each in sent.notices]
+    assert links == [f"https://rollout.example/r/{ID}", "https://rollout.example/"]

@@ -522,8 +522,9 @@ async def test_what_the_way_back_of_a_newer_release_put_there_alone_is_no_drift(
     assert not world.pages()
     (told,) = [text for text in world.notices() if text.startswith("mail 1.1.0: R3")]
     assert told == (
-        "mail 1.1.0: R3 runs 4 × 1.1.0: the way back of a newer release put it there, also in place of the "
-        "25 % of 1.0.0 that were held back. With nothing beside it, its watch compares it with the past "
+        "mail 1.1.0: R3 runs 4 × 1.1.0: an order above its own put it there (the way back of a newer "
+        "release, or an emergency), also in place of the 25 % of 1.0.0 that were held back. With "
+        "nothing beside it, its watch compares it with the past "
         "from here; where too little is known of that, it has guards only: look at it there."
     )
     view = await world.view(first)

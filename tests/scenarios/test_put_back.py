@@ -146,6 +146,47 @@ async def test_a_person_ends_what_was_under_way_adopts_what_runs_and_releases_ag
     assert [(await again.running(name))["1.2.0"] for name in NAMES] == [3, 3, 3]
 
 
+async def test_a_rollout_that_waits_before_a_region_in_doubt_says_so_and_goes_on_when_it_is_adopted(
+    world: World, tmp_path: Path
+) -> None:
+    await world.given_known_good()
+    backup = taken(world, tmp_path / "copy")
+    world.plugins.fake_deployer("R2").install("mail", "1.0.1", 4)  # since then, and as good
+    again = await put_back(world, backup, world.clock.now())
+    await again.run(15)
+    rollout_id = await again.start("1.1.0")
+    await again.run(30)
+    view = await again.view(rollout_id)
+    assert view.phase is Phase.PREFLIGHT
+    assert view.needs_person
+    assert view.blocked_by[0].startswith(
+        "R2: In doubt, so nothing is ordered here: the database was put back"
+    )
+    assert "cancel" in view.possible, "since nothing is touched"
+    assert view.next is not None
+    assert view.next.what == 'It goes on by itself after: rollout adopt mail --region R2 --reason "…"'
+    await again.commands.adopt("mail", ADMIN, "1.0.1 serves well", ["R2"])
+    await again.until(rollout_id, Phase.SUCCEEDED)
+
+
+async def test_where_two_versions_run_in_doubt_what_helps_is_named_instead_of_adopting(
+    world: World, tmp_path: Path
+) -> None:
+    rollout_id = await world.given_baking("1.1.0", "R1")
+    backup = taken(world, tmp_path / "copy")
+    await world.until(rollout_id, Phase.SUCCEEDED)  # with one instance held back in each region
+    again = await put_back(world, backup, world.clock.now())
+    await again.run(20)
+    restore = 'rollout emergency restore mail --region R1 --even-so --reason "…"'
+    (page,) = [text for text in again.pages() if "in doubt" in text]
+    assert f"Where two versions run, that is refused; put one there instead: {restore}" in page
+    view = await again.view(rollout_id)
+    assert view.next is not None
+    assert restore in view.next.what
+    with pytest.raises(Conflict, match="As it is in doubt, this puts one version there: rollout emergency"):
+        await again.commands.adopt("mail", ADMIN, "it serves well", ["R1"])
+
+
 async def test_without_doubt_what_has_touched_a_region_cannot_be_canceled(world: World) -> None:
     rollout_id = await world.given_baking("1.1.0")
     with pytest.raises(Conflict, match="use rollback"):

@@ -309,7 +309,7 @@ def _hands_off(draft: Draft, region: RegionRollout, running: Mapping[str, int]) 
 
 
 def _brought_again(draft: Draft, region: RegionRollout, running: Mapping[str, int]) -> bool:
-    """Whether the way back of a newer release has put a region on this one, which had succeeded, alone."""
+    """Whether a newer order, as of a way back, has put a region on this one, which had succeeded, alone."""
     newer = draft.generation(region.region) > region.generation
     return draft.phase is Phase.SUCCEEDED and newer and set(running) == {draft.rollout.release.version}
 
@@ -322,10 +322,11 @@ def _take_over(draft: Draft, region: RegionRollout, read: ActionRecord) -> None:
         region.region, weight=100, running=running, running_at=read.ended_at, judge_from=warm, drift=None
     )
     text = (
-        f"{region.region} runs {say.running(running)}: the way back of a newer release put it there, also in "
-        f"place of the {held} % of {stuck.target(region)} that were held back. With "
-        "nothing beside it, its watch compares it with the past from here; where too little is known of "
-        "that, it has guards only: look at it there."
+        f"{region.region} runs {say.running(running)}: an order above its own put it there (the "
+        "way back of a newer release, or an emergency), also in place of the "
+        f"{held} % of {stuck.target(region)} that were held back. With nothing beside it, its watch "
+        "compares it with the past from here; where too little is known of that, it has guards only: look at "
+        "it there."
     )
     draft.remark(Remark.NOTE, _reason("drift.brought_again", region, text))
     draft.notify(f"{_release(draft)}: {text}")
