@@ -218,3 +218,20 @@ async def test_who_did_not_know_of_a_hold_does_not_end_it(make_world: MakeWorld,
     await getattr(world.commands, verb)(rollout_id, DANA, "I know")
     await world.run(2)
     assert (await world.rollout(rollout_id)).phase is Phase.PROGRESSING
+
+
+async def test_a_promote_that_came_after_a_rollback_is_in_the_history_and_changes_nothing(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world({**ONE, **LONG})
+    rollout_id = await given_baked(world)
+    await world.commands.rollback(rollout_id, DANA, "users complain")
+    await world.commands.promote(rollout_id, ERIN, "it looks good")
+    view = await world.until(rollout_id, Phase.ROLLED_BACK)
+    rows = [event.transition for event in await world.store.events(rollout_id=rollout_id, limit=1000)]
+    (late,) = [row for row in rows if row.reason.code == "asked.late"]
+    assert (late.actor, late.reason.text) == (
+        ERIN.name,
+        "erin asked to promote: it looks good. Nothing was changed: by then it was rolling back.",
+    )
+    assert view.reason.text == "dana asked to roll back: users complain"

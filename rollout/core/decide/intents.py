@@ -1,4 +1,7 @@
-"""What people and pipelines asked for, in the order of asking. A word that no longer fits changes nothing."""
+"""What people and pipelines asked for, in the order of asking.
+
+A word that no longer fits changes nothing, and history says so: it was accepted when it was asked.
+"""
 
 from dataclasses import replace
 
@@ -23,6 +26,7 @@ from rollout.core.model import (
     RegionPhase,
 )
 
+_ASKED = frozenset(IntentKind) - {IntentKind.SUPERSEDE}  # by somebody who may look for it in the history
 _UNDER_WAY = (Phase.PROGRESSING, Phase.AWAITING_APPROVAL, Phase.HELD)
 
 
@@ -30,7 +34,10 @@ def take_in(draft: Draft) -> None:
     """Act on every intent, oldest first."""
     for intent in draft.facts.intents:
         draft.intents_done.append(intent.id)
+        before, known = draft.rollout, len(draft.transitions)
         _ACTS[intent.kind](draft, intent)
+        if draft.rollout == before and len(draft.transitions) == known and intent.kind in _ASKED:
+            _too_late(draft, intent)
 
 
 def expire_hold(draft: Draft) -> None:
@@ -53,6 +60,14 @@ def expire_hold(draft: Draft) -> None:
     )
     draft.move(Trigger.HOLD_EXPIRED, say.plain("hold.expired", text), hold=replace(hold, expired=True))
     draft.notify(text, urgent=True)
+
+
+def _too_late(draft: Draft, intent: Intent) -> None:
+    """What was decided meanwhile went first."""
+    text = f"{_by(intent, f'asked to {intent.kind}').rstrip('.')}. Nothing was changed: by then it was "
+    draft.remark(
+        Remark.NOTE, say.plain("asked.late", f"{text}{draft.phase.replace('_', ' ')}."), intent.actor
+    )
 
 
 def _allowed(draft: Draft, trigger: Trigger) -> bool:
