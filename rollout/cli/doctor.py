@@ -76,9 +76,8 @@ async def _checks(session: Session) -> AsyncIterator[Check]:
                 name = f"{region.name} deployer {region.deployer.kind}"
                 deployer = await _told(name, look.deployer, f"{mend}/regions.yaml", look.unasked)
                 yield deployer
-                if _unshared(session, region.deployer):
-                    records = f"{region.name} records"
-                    yield Check(name=records, state="warn", message=_APART, fix=f"{region.name} {_SHARE}")
+                if warned := _unshared(session, region.name, region.deployer):
+                    yield warned
                 source = f"{region.name} source {region.source.kind}"
                 if deployer.state == "pass":
                     yield await _told(source, look.source, f"{mend}/policies/signals.yaml", _NOTHING)
@@ -204,16 +203,34 @@ _SHARE = (
 )
 
 
-def _unshared(session: Session, deployer: Plugin) -> bool:
-    """Whether replicas could run programs of a `command` deployer, also one inside another, side by side."""
+_TWO_WORLDS = (
+    "replicas share the database, and each has instances of its own in its ROLLOUT_DATA: what one deploys or "
+    "restores there, the others do not see"
+)
+_ONE_WORLD = (
+    "in regions.yaml gets a `directory` outside ROLLOUT_DATA that all replicas, on one machine, use, with "
+    "its supervisor there (docs/operations.md)"
+)
+
+
+def _unshared(session: Session, region: str, deployer: Plugin) -> Check | None:
+    """What replicas do not share of a deployer, also of one inside another, though they share a database."""
     inner = deployer.options.get("through")
     if inner is not None:
-        return _unshared(session, Plugin(kind=inner["kind"], options=inner.get("options", {})))
-    data = session.settings.data.resolve()
-    records = (data / deployer.options.get("records", "")).resolve()
-    replicas = not session.settings.database_url.startswith(_FILE)
-    apart = records.is_relative_to(data) and not deployer.options.get("fences", False)
-    return deployer.kind == "command" and replicas and apart
+        return _unshared(session, region, Plugin(kind=inner["kind"], options=inner.get("options", {})))
+    if session.settings.database_url.startswith(_FILE):
+        return None
+    data, options = session.settings.data.resolve(), deployer.options
+
+    def ours(option: str) -> bool:
+        return (data / str(options.get(option, ""))).resolve().is_relative_to(data)
+
+    if deployer.kind == "command" and ours("records") and not options.get("fences", False):
+        return Check(name=f"{region} records", state="warn", message=_APART, fix=f"{region} {_SHARE}")
+    if deployer.kind == "process" and ours("directory"):
+        fix = f"{region} {_ONE_WORLD}"
+        return Check(name=f"{region} directory", state="warn", message=_TWO_WORLDS, fix=fix)
+    return None
 
 
 def _database(session: Session) -> Check:

@@ -229,6 +229,22 @@ def test_programs_that_fence_or_share_their_records_are_not_warned_of(
     assert "R3 records" not in checks(run)
 
 
+PROCESSES = "kind: process, options: {directory: %s, services: {mail: {command: [a], instances: 1}}}"
+
+
+@pytest.mark.parametrize(("directory", "warned"), [("world/R3", True), ("/var/lib/world/R3", False)])
+def test_instances_that_each_replica_would_have_for_itself_are_warned_of(
+    run: Run, with_deployer: Callable[[str], None], directory: str, warned: bool
+) -> None:
+    with_deployer(PROCESSES % directory)
+    found = checks(run)
+    assert ("R3 directory" in found) == warned
+    if warned:
+        assert found["R3 directory"]["fix"].startswith(
+            "R3 in regions.yaml gets a `directory` outside ROLLOUT_DATA"
+        )
+
+
 def test_records_of_one_controller_are_not_warned_of(
     run: Run, with_deployer: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
