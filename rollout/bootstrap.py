@@ -141,10 +141,12 @@ async def controller(settings: Settings) -> AsyncIterator[Controller]:
 
 
 @contextmanager
-def only_controller(settings: Settings) -> Iterator[None]:
+def only_controller(
+    settings: Settings, then: str = "End it, or choose another directory with ROLLOUT_DATA."
+) -> Iterator[None]:
     """Hold the data directory, which belongs to one process, also where replicas share a PostgreSQL.
 
-    Raises StoreError while another holds it.
+    Raises StoreError while another holds it, which says `then`.
     """
     with (settings.data / "controller.lock").open("a+", encoding="utf-8") as file:
         try:
@@ -153,7 +155,7 @@ def only_controller(settings: Settings) -> Iterator[None]:
             file.seek(0)
             raise StoreError(
                 f"Another controller, process {file.read().strip() or 'unknown'}, works on {settings.data}. "
-                "End it, or choose another directory with ROLLOUT_DATA."
+                f"{then}"
             ) from error
         file.truncate(0)
         file.write(f"{os.getpid()}\n")

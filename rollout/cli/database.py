@@ -1,5 +1,6 @@
 """Verbs about the database of this machine: db backup, verify, restore. They need no server."""
 
+import shlex
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 File = Annotated[Path, typer.Argument(help="The backup file.", show_default=False)]
 _SQLITE = "sqlite:///"
+_ANOTHER = "rollout db verify ANOTHER_FILE"
 
 
 def backup(session: Session, file: File) -> Exit | None:
@@ -26,6 +28,10 @@ def backup(session: Session, file: File) -> Exit | None:
     from rollout.store import backup_postgres as postgres  # noqa: PLC0415  # as above
 
     settings = session.settings
+    if file.exists():
+        free = file.with_name(f"{file.stem}-{_now(session):%Y%m%dT%H%M%S}{file.suffix}")
+        then = shlex.join(["rollout", "db", "backup", str(free)])
+        raise Failure(f"'{file}' is there already, and is never written over.", Exit.USAGE, then)
     files, now = {settings.revisions.name: settings.revisions}, _now(session)
     path = _sqlite(session)
     made = (
@@ -44,8 +50,9 @@ def verify(session: Session, file: File) -> Exit | None:
     try:
         found = look(file)
     except StoreError as error:
-        raise Failure(str(error), Exit.USAGE, "rollout db verify OLDER_FILE") from error
-    session.show(_told(found), lambda _: Text(f"✔ {_words(found)}"))
+        raise Failure(str(error), Exit.USAGE, _ANOTHER) from error
+    newer = f"\n! Newer than this program: {found.newer}" if found.newer else ""
+    session.show(_told(found), lambda _: Text(f"✔ {_words(found)}{newer}"))
     return None
 
 
@@ -62,15 +69,18 @@ def restore(session: Session, file: File) -> Exit | None:
     settings = session.settings
     settings.data.mkdir(parents=True, exist_ok=True)
     try:
-        with only_controller(settings):
+        with only_controller(settings, "Nothing was changed. Stop it, and every other replica, first."):
             path, now = _sqlite(session), _now(session)
             found, aside = (
                 postgres.restore(file, settings.database_url, settings.data, now)
                 if path is None
                 else sqlite.restore(file, path, settings.data, now)
             )
+    except sqlite.UnusableBackup as error:
+        raise Failure(str(error), Exit.USAGE, _ANOTHER) from error
     except StoreError as error:
-        raise Failure(str(error), Exit.USAGE, "mend that, then: rollout db restore FILE") from error
+        again = f"mend that, then: {shlex.join(['rollout', 'db', 'restore', str(file)])}"
+        raise Failure(str(error), Exit.USAGE, again) from error
     kept = f"\n  The database before is kept as {aside}" if aside else ""
     told = {**_told(found), "kept": str(aside) if aside else None}
     session.show(told, lambda _: Text(f"✔ Restored {_words(found)}{kept}\n  {_AFTER}"))

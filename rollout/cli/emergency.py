@@ -16,7 +16,7 @@ import httpx
 import typer
 from rich.text import Text
 
-from rollout.cli.exits import Exit, Failure
+from rollout.cli.exits import Exit, Failure, exit_of_error
 from rollout.cli.session import Session
 from rollout.config import load_configuration
 from rollout.core.errors import NotFound, RolloutError
@@ -145,8 +145,11 @@ def _refuse_while_well(session: Session, service: str) -> None:
 
 def _way(session: Session, seal: Seal, service: str, region: str, to: str | None) -> _Way:
     known = read(session.settings.known_good, seal)
-    pair = known.pair(service, region)
-    good = pair.target(to)
+    try:
+        pair = known.pair(service, region)
+        good = pair.target(to)
+    except RolloutError as error:  # which says what the file knows; the usual next step asks a server
+        raise Failure(str(error), exit_of_error(error), "rollout emergency show") from error
     plugin, remark = _plugin(session, known, region)
     return _Way(known=known, pair=pair, good=good, plugin=plugin, remark=remark)
 

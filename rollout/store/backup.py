@@ -19,12 +19,17 @@ from typing import Any
 import rollout
 from rollout.core.errors import StoreError
 from rollout.core.model import FINISHED
+from rollout.store.floor import ASK, KNOWN
 from rollout.store.sqlite import APPLICATION_ID, sqlite_module
 from rollout.store.sqlite_faults import DAMAGED, code_of, store_error
 
 INFO, FILES = "backup_info", "backup_files"
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 _ENDED = ", ".join(f"'{phase.value}'" for phase in sorted(FINISHED))
+
+
+class UnusableBackup(StoreError):
+    """A file that cannot be put back, wherever to; another one may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,7 @@ class Backup:
     path: Path
     bytes: int
     schema: str
+    needs: str  # the oldest schema that a program must know to write it; empty where it does not say
     taken_at: str
     rollouts: int
     under_way: int
@@ -41,6 +47,13 @@ class Backup:
     events: int  # the sequence number of the newest
     newest_event_at: str
     files: tuple[str, ...]
+
+    @property
+    def newer(self) -> str:
+        """Why this program is older than what wrote it; empty when it is not."""
+        if not self.schema[:1].isdigit() or self.schema[:4] <= KNOWN:
+            return ""
+        return f"it has schema {self.schema}, and this program knows up to {KNOWN}"
 
 
 def back_up(source: Path, target: Path, files: Mapping[str, Path], now: datetime) -> Backup:
@@ -83,15 +96,16 @@ def publish(target: Path, make: Callable[[Path], None], files: Mapping[str, Path
 def verify(path: Path) -> Backup:
     """Read a backup, or a database that nobody uses, from end to end.
 
-    Raises StoreError when it is damaged, cut off, of another program, breaks a reference between its tables,
-    or is a backup whose rows are not those that were written into it (older ones do not say).
+    Raises UnusableBackup when it is damaged, cut off, of another program, breaks a reference between its
+    tables, or is a backup whose rows are not those that were written into it (older ones do not say).
     """
     if not path.is_file():
-        raise StoreError(f"There is no file '{path}'.")
+        what = f"'{path}' is a directory; name a file." if path.is_dir() else f"There is no file '{path}'."
+        raise UnusableBackup(what)
     with _reading(path), closing(_connect(path, read_only=True)) as conn:
         (owner,) = conn.execute("PRAGMA application_id").fetchone()
         if owner != APPLICATION_ID:
-            raise StoreError(f"'{path}' is no database of this program (application id {owner}).")
+            raise UnusableBackup(f"'{path}' is no database of this program (application id {owner}).")
         wrong = [row[0] for row in conn.execute("PRAGMA integrity_check(5)") if row[0] != "ok"]
         wrong += [f"{row[0]} row {row[1]} names a {row[2]} that is not there" for row in _broken(conn)]
         info = _info(conn)
@@ -102,14 +116,22 @@ def verify(path: Path) -> Backup:
 
 
 def verify_backup(path: Path) -> Backup:
-    """The same of what was made by `rollout db backup`. Raises StoreError for anything else."""
+    """The same of what was made by `rollout db backup`. Raises UnusableBackup for anything else."""
     found = verify(path)
     if not found.taken_at:
-        raise StoreError(
+        raise UnusableBackup(
             f"'{path}' is a database, and no backup: it was not made by `rollout db backup`. Make one of "
             "it with `rollout db backup` first, so that it is known when it was taken."
         )
     return found
+
+
+def refused(found: Backup) -> UnusableBackup:
+    """The error for one that a newer program made, so that this one would lose or spoil what it holds."""
+    return UnusableBackup(
+        f"The backup '{found.path}' is newer than this program: {found.newer}. "
+        "Nothing was changed. Install the program that made it, or take an older backup."
+    )
 
 
 def restore(backup: Path, target: Path, directory: Path, now: datetime) -> tuple[Backup, Path | None]:
@@ -120,6 +142,8 @@ def restore(backup: Path, target: Path, directory: Path, now: datetime) -> tuple
     nothing was changed.
     """
     found = verify_backup(backup)
+    if found.needs > KNOWN:
+        raise refused(found)
     aside: Path | None = None
     part = target.with_name(f".{target.name}.restoring")
     try:
@@ -217,7 +241,10 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, why: str) -> StoreError:
-    return StoreError(f"The backup '{path}' is damaged: {why}. Nothing was changed; take an older backup.")
+    return UnusableBackup(
+        f"'{path}' is damaged: {why}. Nothing was changed. If it is a backup, take an older one; if it is "
+        "the database, stop every controller and put a backup in its place: rollout db restore FILE"
+    )
 
 
 def _note(part: Path, files: Mapping[str, Path], now: datetime) -> None:
@@ -286,6 +313,7 @@ def _described(path: Path, conn: Any, info: Mapping[str, str]) -> Backup:
         path=path,
         bytes=path.stat().st_size,
         schema=str(schema),
+        needs=_needs(conn),
         taken_at=info.get("taken_at", ""),
         rollouts=_count(conn, "rollouts"),
         under_way=_count(conn, f"rollouts WHERE phase NOT IN ({_ENDED})"),
@@ -294,6 +322,13 @@ def _described(path: Path, conn: Any, info: Mapping[str, str]) -> Backup:
         newest_event_at=str(newest[1]) if newest else "",
         files=tuple(files),
     )
+
+
+def _needs(conn: Any) -> str:
+    """The floor of its schema (floor.py)."""
+    if conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_floor'").fetchone() is None:
+        return ""
+    return str(conn.execute(ASK).fetchone()[0] or "")
 
 
 def _count(conn: Any, what: str) -> int:

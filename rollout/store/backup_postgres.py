@@ -64,6 +64,8 @@ def restore(file: Path, url: str, directory: Path, now: datetime) -> tuple[Backu
     then nothing was changed.
     """
     found = backup.verify_backup(file)
+    if found.newer:
+        raise backup.refused(found)
     with TemporaryDirectory() as place, closing(open_postgres(url, busy_s=BUSY_S)) as database:
         copied = Path(place) / "copy.db"
         with backup.errors_of(file):
@@ -99,9 +101,6 @@ def _written(database: PostgresDatabase, part: Path) -> None:
 def _replaced(database: PostgresDatabase, copied: Path, taken_at: str, now: datetime) -> str | None:
     with closing(open_database(f"sqlite:///{copied}")) as copy:
         upgrade(copy)
-        present, newest = versions(copy)
-        if present != newest:
-            raise StoreError(f"The backup has schema {present}, and this program restores {newest}.")
         try:
             with database.migrating() as write, copy.read.begin() as read:
                 _refuse_in_use(write)

@@ -97,6 +97,7 @@ def test_what_was_never_known_good_is_refused(lab: Lab) -> None:
 def test_an_unknown_service_or_region_names_those_that_are_known(lab: Lab) -> None:
     done = lab.run("restore", "post", "--region", "R3", "--reason", "x", "--yes")
     assert (done.returncode, "Known are: mail." in done.stderr) == (31, True)
+    assert done.stderr.endswith("try: rollout emergency show\n")
     done = lab.run("restore", "mail", "--region", "R9", "--reason", "x", "--yes")
     assert (done.returncode, "Of mail are known: R3." in done.stderr) == (31, True)
 

@@ -9,8 +9,10 @@ import pytest
 from rollout.core.errors import StoreError
 from rollout.core.model import KnownGood
 from rollout.store import SqlStore, inline, open_store
-from rollout.store.backup import back_up, restore, verify
+from rollout.store.backup import UnusableBackup, back_up, restore, verify
+from rollout.store.floor import KNOWN
 from tests.store.builders import SERVICE, T0, at, plan, release, rollout, transition
+from tests.upgrade.test_floor import LATER, upgraded
 
 DATABASES = ("sqlite",)
 
@@ -91,8 +93,10 @@ def test_a_damaged_backup_says_so_and_to_take_an_older_one(tmp_path: Path, conte
     for refuse in (verify, lambda path: restore(path, tmp_path / "rollout.db", tmp_path, T0)):
         with pytest.raises(StoreError) as told:
             refuse(tmp_path / "bad.db")
-        assert str(told.value).startswith(f"The backup '{tmp_path}/bad.db' is damaged: ")
-        assert str(told.value).endswith("Nothing was changed; take an older backup.")
+        assert str(told.value).startswith(f"'{tmp_path}/bad.db' is damaged: ")
+        assert "Nothing was changed. If it is a backup, take an older one; if it is the database, " in str(
+            told.value
+        )
 
 
 async def test_a_backup_in_which_one_letter_of_a_row_is_another_is_refused(
@@ -144,6 +148,32 @@ async def test_a_database_that_was_put_back_may_change_and_is_still_whole(
     with sqlite3.connect(store.database.path) as conn:
         conn.execute("UPDATE rollouts SET phase = 'held'")
     assert verify(store.database.path).taken_at == verify(tmp_path / "copy").taken_at
+
+
+async def test_a_backup_that_only_a_newer_program_may_write_is_refused_before_anything_is_moved(
+    store: SqlStore, tmp_path: Path
+) -> None:
+    target = tmp_path / "here" / "rollout.db"
+    back_up(store.database.path, tmp_path / "old", {}, T0)
+    restore(tmp_path / "old", target, tmp_path, T0)
+    before = sorted(path.name for path in target.parent.iterdir())
+    upgraded(store, contracts=True)
+    made = back_up(store.database.path, tmp_path / "copy", {}, T0)
+    assert made.newer == f"it has schema {LATER}, and this program knows up to {KNOWN}"
+    with pytest.raises(UnusableBackup, match=f"newer than this program: it has schema {LATER}"):
+        restore(tmp_path / "copy", target, tmp_path, T0)
+    assert sorted(path.name for path in target.parent.iterdir()) == before
+    open_store(f"sqlite:///{target}", run=inline).close()
+
+
+async def test_a_backup_of_a_newer_schema_that_this_program_may_write_is_taken(
+    store: SqlStore, tmp_path: Path
+) -> None:
+    upgraded(store, contracts=False)
+    made = back_up(store.database.path, tmp_path / "copy", {}, T0)
+    restore(tmp_path / "copy", tmp_path / "rollout.db", tmp_path, T0)
+    open_store(f"sqlite:///{tmp_path}/rollout.db", run=inline).close()
+    assert made.newer
 
 
 def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import structlog.testing
 from sqlalchemy import text
 
 from rollout.core.errors import StoreError
@@ -17,6 +18,7 @@ from tests.store.builders import T0, at, plan, rollout, transition
 from tests.store.places import PostgresPlace
 from tests.store.test_backup import filled
 from tests.upgrade.rows import fill, rows_of, tables_of
+from tests.upgrade.test_floor import upgraded
 
 DATABASES = ("postgresql",)
 
@@ -153,6 +155,18 @@ async def test_while_a_controller_is_connected_nothing_is_changed(
     with pytest.raises(StoreError, match=r"\d+ connections of controllers are open"):
         restore(tmp_path / "copy", address, tmp_path, at(60))
     assert len(await store.rollouts()) == 3
+
+
+async def test_a_backup_of_a_newer_schema_is_refused_and_not_called_writable(
+    place: PostgresPlace, tmp_path: Path
+) -> None:
+    url, file = place.empty(), f"sqlite:///{tmp_path}/newer.db"
+    with closing(open_store(file, run=inline)) as newer:
+        upgraded(newer, contracts=False)
+    backup.back_up(tmp_path / "newer.db", tmp_path / "copy", {}, T0)
+    with structlog.testing.capture_logs() as logs, pytest.raises(StoreError, match="newer than this program"):
+        restore(tmp_path / "copy", url, tmp_path, T0)
+    assert not [entry for entry in logs if "may be written" in entry["event"]]
 
 
 async def test_a_restore_that_fails_half_way_changes_nothing(
