@@ -64,10 +64,11 @@ def expire_hold(draft: Draft) -> None:
 
 def _too_late(draft: Draft, intent: Intent) -> None:
     """What was decided meanwhile went first."""
-    text = f"{_by(intent, f'asked to {intent.kind}').rstrip('.')}. Nothing was changed: by then it was "
-    draft.remark(
-        Remark.NOTE, say.plain("asked.late", f"{text}{draft.phase.replace('_', ' ')}."), intent.actor
+    text = say.sentences(
+        _by(intent, f"asked to {intent.kind}"),
+        f"It did not fit any more and changed nothing: the rollout was {draft.phase.replace('_', ' ')}",
     )
+    draft.remark(Remark.NOTE, say.plain("asked.late", text), intent.actor)
 
 
 def _allowed(draft: Draft, trigger: Trigger) -> bool:
