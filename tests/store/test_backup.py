@@ -150,6 +150,17 @@ async def test_a_database_that_was_put_back_may_change_and_is_still_whole(
     assert verify(store.database.path).taken_at == verify(tmp_path / "copy").taken_at
 
 
+async def test_a_database_that_was_put_back_and_is_in_use_is_not_taken_to_be_cut_off(
+    store: SqlStore, tmp_path: Path
+) -> None:
+    back_up(store.database.path, tmp_path / "copy", {}, T0)
+    restore(tmp_path / "copy", tmp_path / "new" / "rollout.db", tmp_path, T0)
+    again = open_store(f"sqlite:///{tmp_path}/new/rollout.db", run=inline)
+    await filled(again, 40)  # into the log; the file itself grows later
+    assert verify(tmp_path / "new" / "rollout.db").rollouts == 40
+    again.close()
+
+
 async def test_a_backup_that_only_a_newer_program_may_write_is_refused_before_anything_is_moved(
     store: SqlStore, tmp_path: Path
 ) -> None:
