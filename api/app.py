@@ -13,6 +13,7 @@ import rollout
 from api import deps, errors
 from api.dashboard import approving, evidence, pages, streams
 from api.dashboard.live import Live
+from api.idempotency import Ended
 from api.limits import BodyLimit, Envelope
 from api.metrics import Answered, is_probe
 from api.routes import (
@@ -85,6 +86,7 @@ def create_app(controller: Controller, *, run_heartbeat: bool = False) -> FastAP
     )
     app.state.room = Room(controller.settings.streams_max)
     app.state.controller = controller
+    app.state.ended = Ended()
     app.state.live = Live(controller.queries.stamps, controller.tail)
     app.add_middleware(BodyLimit)
     app.add_middleware(Envelope, observe=Answered(controller.telemetry))  # the outer one

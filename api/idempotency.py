@@ -8,8 +8,8 @@ the repeated request either runs for the first time, or is told what the first o
 import hashlib
 import re
 import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -32,6 +32,7 @@ HEADER = "idempotency-key"
 REPLAYED = "idempotency-replayed"
 KEY_BYTES = 200
 ANSWERING_S = 5.0  # what a copy is given between its effect and its answer, before that is made anew
+ENDED_MOST = 1000  # copies whose keys could not be freed yet
 _KEY = re.compile(rf"[\x21-\x7e]([\x20-\x7e]{{0,{KEY_BYTES - 2}}}[\x21-\x7e])?")
 _KEPT_HEADERS = ("content-type", "etag", "location", "link")
 _NEVER_KEPT = frozenset({401, 403, 429})  # another token, or the same one later, may be answered otherwise
@@ -67,10 +68,46 @@ async def once(request: Request, handle: Handler, key: str, *, keeps: bool) -> R
         owner=secrets.token_hex(16),
         at=controller.clock.now(),
     )
-    kept = await controller.store.reserve(claim)
+    ended: Ended = request.app.state.ended
+    try:
+        kept = await controller.store.reserve(claim)
+        if ended.holds(kept):
+            await ended.free(controller.store)
+            kept = await controller.store.reserve(claim)
+    except StoreError:
+        ended.add(claim)  # it may be reserved all the same
+        raise
     if kept.owner == claim.owner:
         return await _first(request, handle, claim, keeps=keeps)
     return await _again(request, claim, kept)
+
+
+class Ended:
+    """Copies that ended in this process without an answer, and hold their keys until that is written.
+
+    While the database is away it cannot be: it is tried again when such a key is sent again.
+    """
+
+    def __init__(self) -> None:
+        self._claims: deque[Claim] = deque(maxlen=ENDED_MOST)  # the oldest are taken over first anyway
+
+    def add(self, claim: Claim) -> None:
+        """Remember one that has ended, and does nothing any more."""
+        self._claims.append(claim)
+
+    def holds(self, kept: Kept) -> bool:
+        """Whether a key is held by one of them."""
+        return any(claim.owner == kept.owner for claim in self._claims)
+
+    async def free(self, store: Store) -> None:
+        """Free the keys of those that had no effect; ends at the first that cannot be freed now."""
+        while self._claims:
+            claim = self._claims.popleft()
+            try:
+                await store.release(claim)
+            except StoreError:
+                self._claims.append(claim)
+                return
 
 
 async def _first(request: Request, handle: Handler, claim: Claim, *, keeps: bool) -> Response:
@@ -81,10 +118,10 @@ async def _first(request: Request, handle: Handler, claim: Claim, *, keeps: bool
     except (RolloutError, RequestValidationError, HTTPException) as error:
         response = await errors.answer(request, error)
     except Exception:
-        await _free(store, claim)
+        await _free(request, claim)
         raise
     if response.status_code >= 500 or response.status_code in _NEVER_KEPT or not (keeps or _failed(response)):
-        await _free(store, claim)
+        await _free(request, claim)
         return response
     given = _answer(response)
     try:
@@ -94,10 +131,10 @@ async def _first(request: Request, handle: Handler, claim: Claim, *, keeps: bool
     return response if first == given else _replayed(first)
 
 
-async def _free(store: Store, claim: Claim) -> None:
-    """Free a key that had no effect; while the database is away it is found out when it is sent again."""
-    with suppress(StoreError):
-        await store.release(claim)
+async def _free(request: Request, claim: Claim) -> None:
+    ended: Ended = request.app.state.ended
+    ended.add(claim)
+    await ended.free(controller_of(request).store)
 
 
 async def _again(request: Request, claim: Claim, kept: Kept) -> Response:

@@ -274,6 +274,41 @@ async def test_an_unknown_outcome_is_told_as_such_and_the_same_key_takes_effect_
     assert len(await world.store.rollouts()) == 1
 
 
+class Gone(Failing):
+    """A database that goes away within a request, before its effect, and comes back."""
+
+    def __init__(self, store: Any, at: str) -> None:
+        super().__init__(store)
+        self._at = at
+
+    async def reserve(self, *given: Any) -> Any:
+        kept = await self._store.reserve(*given)
+        if self.broken and self._at == "the reservation":
+            raise OutcomeUnknown("lost during a COMMIT")
+        return kept
+
+    async def release(self, *given: Any) -> None:
+        if self.broken:
+            raise StoreError("no server answers")
+        await self._store.release(*given)
+
+
+@pytest.mark.parametrize("at", ["the reservation", "the effect"])
+async def test_a_key_of_a_request_whose_database_went_away_is_free_as_soon_as_that_is_back(
+    world: World, at: str
+) -> None:
+    gone = Gone(world.store, at)
+    _, secret = await world.token("deployer")
+    gone_world = replace(world, app=with_store(world, gone))
+    async with gone_world.http({"authorization": f"Bearer {secret}", **KEY}) as client:
+        for _ in range(3):
+            assert (await client.post("/v1/rollouts", json=START)).status_code in (409, 503)
+        gone.broken = False
+        answer = await client.post("/v1/rollouts", json=START)
+    assert answer.status_code == 202
+    assert len(await world.store.rollouts()) == 1
+
+
 async def test_a_key_outlives_the_process(tmp_path: Path) -> None:
     first, store = open_world(tmp_path)
     await declare(first)
