@@ -1,6 +1,8 @@
 """Idempotency-Key: whatever is repeated, lost or killed, a request takes effect once."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,11 +224,18 @@ class Failing:
         await self._store.add(*given)
 
 
+@asynccontextmanager
+async def keyed(world: World, store: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A deployer's client of the same world over another store, whose requests all have one key."""
+    _, secret = await world.token("deployer")
+    other = replace(world, app=with_store(world, store))
+    async with other.http({"authorization": f"Bearer {secret}", **KEY}) as client:
+        yield client
+
+
 async def test_a_failure_of_the_server_frees_the_key(world: World) -> None:
     failing = Failing(world.store)
-    _, secret = await world.token("deployer")
-    failing_world = replace(world, app=with_store(world, failing))
-    async with failing_world.http({"authorization": f"Bearer {secret}", **KEY}) as client:
+    async with keyed(world, failing) as client:
         assert_problem(await client.post("/v1/rollouts", json=START), 503, "store")
         failing.broken = False
         answer = await client.post("/v1/rollouts", json=START)
@@ -262,9 +271,7 @@ async def test_an_unknown_outcome_is_told_as_such_and_the_same_key_takes_effect_
     world: World, losing: str
 ) -> None:
     lossy = Lossy(world.store, losing)
-    _, secret = await world.token("deployer")
-    lossy_world = replace(world, app=with_store(world, lossy))
-    async with lossy_world.http({"authorization": f"Bearer {secret}", **KEY}) as client:
+    async with keyed(world, lossy) as client:
         assert_problem(await client.post("/v1/rollouts", json=START), 503, "outcome-unknown")
         lossy.broken = False
         world.clock.advance(10)
@@ -298,9 +305,7 @@ async def test_a_key_of_a_request_whose_database_went_away_is_free_as_soon_as_th
     world: World, at: str
 ) -> None:
     gone = Gone(world.store, at)
-    _, secret = await world.token("deployer")
-    gone_world = replace(world, app=with_store(world, gone))
-    async with gone_world.http({"authorization": f"Bearer {secret}", **KEY}) as client:
+    async with keyed(world, gone) as client:
         for _ in range(3):
             assert (await client.post("/v1/rollouts", json=START)).status_code in (409, 503)
         gone.broken = False
